@@ -1,0 +1,62 @@
+import type { Recording } from './program.ts';
+import type { DType, Role, Tensor } from './tensor.ts';
+
+/**
+ * Memory and dispatch of one kind of processor. Prefer, in this order: native, reference.
+ *
+ * A backend runs recorded programs; it knows nothing of models, methods or policies. Nothing blocks
+ * the event loop: `run` resolves when the program is done, `read` when the bytes are here. Only one
+ * program runs at a time; a second `run` waits for the first. Host code must not write to or read
+ * tensors that a running program uses.
+ */
+export interface Backend extends AsyncDisposable {
+  readonly name: string;
+  readonly info: BackendInfo;
+
+  /** Why this backend cannot run an op on weights of this type; undefined when it can. */
+  refuses(op: string, weights?: DType): string | undefined;
+
+  /** Zeroed memory that lives until `free` or the backend's end. Throws `OUT_OF_MEMORY`. */
+  allocate(dtype: DType, shape: readonly number[], role: Role): Tensor;
+  free(tensor: Tensor): void;
+
+  /** Copy bytes into a tensor; as many as the tensor has. */
+  write(tensor: Tensor, bytes: ArrayBufferView): void;
+
+  /** A copy of a tensor's bytes. For scratch tensors: `program` is the one that keeps them. */
+  read(tensor: Tensor, program?: Program): Promise<Uint8Array<ArrayBuffer>>;
+
+  /** Prepare a recording for running; allocates its scratch arena. */
+  compile(recording: Recording): Program;
+  run(program: Program): Promise<void>;
+}
+
+export interface BackendInfo {
+  /** Threads that run kernels. */
+  readonly threads: number;
+  /** Instruction set in use, e.g. `avx512`. */
+  readonly isa?: string;
+  readonly device?: string;
+  /** 16-bit weights are read about as fast as they are stored. */
+  readonly fastF16: boolean;
+}
+
+/** A compiled recording. Release it when it will not run again. */
+export interface Program {
+  readonly recording: Recording;
+  release(): void;
+}
+
+/** How to open a backend, and why it might not open. */
+export interface BackendFactory {
+  readonly name: string;
+  /** Throws `BACKEND_UNAVAILABLE` with the reason. */
+  open(options: BackendOptions): Promise<Backend>;
+}
+
+export interface BackendOptions {
+  /** CPU threads. Default: the processors this process may use. */
+  readonly threads?: number;
+  /** Force an instruction set (tests and measurements): `avx512`, `avx2`, `neon` or `scalar`. */
+  readonly isa?: string;
+}

@@ -1,0 +1,101 @@
+import type { CacheStep } from './kv.ts';
+import type { Activation } from './ops/activation.ts';
+import type { Recorder } from './program.ts';
+import type { Selector } from './sparsity.ts';
+import type { Tensor } from './tensor.ts';
+
+/**
+ * A model family: its configuration, the weights it wants and its forward pass.
+ *
+ * A family knows no backend, method or policy. It records ops, asks `step.sparsity` what to compute
+ * and hands keys and values to `step.cache`. C is the family's own configuration.
+ */
+export interface Family<C = unknown> {
+  readonly name: string;
+  /** Values of config.json's `model_type` this family reads. */
+  readonly modelTypes: readonly string[];
+  /** Check and translate a parsed config.json. Throws `BAD_CONFIG`. */
+  config(json: unknown): C;
+  describe(config: C): Description;
+  /** Every weight by the name `forward` uses. */
+  weights(config: C): Readonly<Record<string, WeightSpec>>;
+  /** Values that follow from the configuration alone, e.g. rotary frequencies. */
+  constants(config: C): Readonly<Record<string, Float32Array>>;
+  forward(g: Recorder, config: C, weights: Weights, step: Step): Forward;
+}
+
+/** What others need to know of a model. */
+export interface Description {
+  readonly family: string;
+  /** L */
+  readonly layers: number;
+  /** H */
+  readonly heads: number;
+  /** G */
+  readonly kvHeads: number;
+  /** D */
+  readonly headDim: number;
+  /** E */
+  readonly hiddenSize: number;
+  /** F */
+  readonly neurons: number;
+  /** V */
+  readonly vocabulary: number;
+  /** Positions the model was made for. */
+  readonly context: number;
+  readonly activation: Activation;
+  readonly gated: boolean;
+  /** Ids that end a text. */
+  readonly endIds: readonly number[];
+}
+
+/**
+ * One weight as the engine wants it and where a Hugging Face checkpoint has it.
+ *
+ * `matrix` weights are stored in the type the user chose; `vector`s (norms, biases) are f32.
+ */
+export interface WeightSpec {
+  readonly kind: 'matrix' | 'vector';
+  /** As the engine stores it. */
+  readonly shape: readonly number[];
+  /** Name in the checkpoint; where several are given, the first that is there. */
+  readonly from: string | readonly string[];
+  /** Absent from a checkpoint without harm: `forward` does without. */
+  readonly optional?: boolean;
+  /** The checkpoint stores the transpose; engine shape [N, E], file shape [E, N]. */
+  readonly transposed?: boolean;
+  /** A part of a larger tensor of the checkpoint: its first axis, and which of its rows are ours. */
+  readonly part?: { readonly rows: number; readonly row: (i: number) => number };
+}
+
+/** Weights and constants by name, and norms of output rows by name of the transposed matrix. */
+export interface Weights {
+  /** Throws `INTERNAL` when `weights()` or `constants()` did not declare it. */
+  get(name: string): Tensor;
+  /** The same for a weight declared optional; undefined when the checkpoint has none. */
+  find(name: string): Tensor | undefined;
+  /**
+   * What one unit of each block of `block` input rows puts into the output, [N / block] f32: for single
+   * rows (block 1) ‖w[n]‖, for blocks the root-mean-square gain ‖w[block]‖_F / √block. Made on first use.
+   */
+  rowNorms(name: string, block: number): Tensor;
+}
+
+/** One step to record: T rows. */
+export interface Step {
+  /** i32 [T] */
+  readonly tokens: Tensor;
+  /** i32 [T] */
+  readonly positions: Tensor;
+  readonly cache: CacheStep;
+  readonly sparsity: Selector;
+  /** Rows whose logits are wanted: every row, or the last alone. */
+  readonly logits: 'all' | 'last';
+}
+
+export interface Forward {
+  /** [T, E] after the embedding, then after each block; the last one after the final norm. */
+  readonly hidden: readonly Tensor[];
+  /** [T, V] or [1, V] */
+  readonly logits: Tensor;
+}

@@ -1,0 +1,65 @@
+import type { Weights } from '../../model.ts';
+import type { Activation } from '../../ops/activation.ts';
+import { magnitude, multiply } from '../../ops/elementwise.ts';
+import { linear } from '../../ops/linear.ts';
+import { linearTransposed } from '../../ops/linear-transposed.ts';
+import { selectAbove } from '../../ops/select.ts';
+import type { Recorder } from '../../program.ts';
+import { asOperand, type Selection, type Selector } from '../../sparsity.ts';
+import { reshape, type Tensor } from '../../tensor.ts';
+
+/**
+ * The MLP of one block, plain or gated, computing only selected neurons.
+ *
+ * Weights `upProj`, `gateProj` (gated only) and `downProj`, all [F, E], lie under `prefix`, with
+ * biases `.bias` where the checkpoint has them. Returns x's MLP output plus `add`, [T, E].
+ */
+export function mlp(
+  g: Recorder,
+  weights: Weights,
+  sparsity: Selector,
+  options: {
+    prefix: string;
+    layer: number;
+    x: Tensor;
+    add: Tensor | undefined;
+    activation: Activation;
+    gated: boolean;
+  },
+): Tensor {
+  const { prefix, layer, x, add, activation, gated } = options;
+  const project = (name: string, select: Tensor | undefined, act: Activation): Tensor =>
+    linear(g, {
+      x,
+      w: weights.get(`${prefix}.${name}`),
+      bias: weights.find(`${prefix}.${name}.bias`),
+      select,
+      activation: act,
+    });
+
+  /** Neuron activations [T, F] and which of them count. */
+  const activations = (choice: Selection, cut?: number): [Tensor, Tensor | undefined] => {
+    const chosen = asOperand(choice);
+    const first = project(gated ? 'gateProj' : 'upProj', chosen, activation);
+    const carried =
+      cut === undefined
+        ? chosen
+        : selectAbove(g, first, cut, { within: chosen, magnitude: true });
+    if (!gated) return [first, carried];
+    return [multiply(g, first, project('upProj', carried, 'none'), carried), carried];
+  };
+
+  const truth = (): Tensor => {
+    const [h] = activations('all');
+    return magnitude(g, reshape(h, [...h.shape, 1]), weights.rowNorms(`${prefix}.downProj`, 1));
+  };
+
+  const [h, carried] = activations(sparsity.select('neurons', layer, x, truth), sparsity.cut);
+  return linearTransposed(g, {
+    x: h,
+    w: weights.get(`${prefix}.downProj`),
+    bias: weights.find(`${prefix}.downProj.bias`),
+    add,
+    select: carried,
+  });
+}

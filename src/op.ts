@@ -1,0 +1,57 @@
+import type { DType, Role, Tensor } from './tensor.ts';
+
+/**
+ * One operation a backend can run. An op is one file in `ops/`: its shape check, the reference loop
+ * that defines it, and the cases every backend is tested with.
+ *
+ * Operands and parameters are listed in the order kernels receive them. Parameters are numbers;
+ * flags are 0 or 1. An op runs to completion before a later op that depends on it; ops that do not
+ * depend on one another may run side by side (program.ts).
+ */
+export interface Op<O extends string = string, P extends string = string> {
+  readonly name: string;
+  readonly operands: readonly O[];
+  /** Operands that are written. Those also named in `updates` keep what they held. */
+  readonly writes: readonly O[];
+  readonly params: readonly P[];
+
+  /**
+   * Throw `BAD_SHAPE` when the operands do not fit one another. Called once, at recording; kernels
+   * trust what passed. Contents of index tensors are trusted too: only ops and the engine write them.
+   */
+  check(t: Operands<O, Tensor>, p: Params<P>): void;
+
+  /** Bytes of weights one run reads; absent: every `weights` and `predictor` operand, whole. */
+  reads?(t: Operands<O, Tensor>, p: Params<P>): Read[];
+
+  /** The definition: plain loops over host memory. */
+  reference(t: Operands<O, HostTensor>, p: Params<P>): void;
+
+  /** Inputs every backend is compared on: odd sizes, K of 0, 1 and all, every dtype taken. */
+  cases(): Case<O, P>[];
+}
+
+export type Operands<O extends string, T> = { readonly [K in O]?: T | undefined };
+export type Params<P extends string> = { readonly [K in P]: number };
+
+/** `bytes` of `role`, read once, or once for each index in `select` (a `Selection` tensor). */
+export interface Read {
+  readonly role: Role;
+  readonly bytes: number;
+  readonly select: Tensor | undefined;
+}
+
+/** A tensor whose bytes lie in JavaScript's memory. `bytes` begins at a multiple of 4. */
+export interface HostTensor {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly bytes: Uint8Array;
+}
+
+export interface Case<O extends string = string, P extends string = string> {
+  readonly name: string;
+  readonly operands: Operands<O, HostTensor>;
+  readonly params: Params<P>;
+  /** Largest error allowed, as a share of the output's largest magnitude. Default 1e-5. */
+  readonly tolerance?: number;
+}

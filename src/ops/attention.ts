@@ -1,0 +1,169 @@
+import { f32, i32 } from '../host.ts';
+import type { Op } from '../op.ts';
+import type { Recorder } from '../program.ts';
+import type { Tensor } from '../tensor.ts';
+import { Inputs, output } from './cases.ts';
+import { selected } from './selection.ts';
+import { bind, expectSelection, expectType } from './shape.ts';
+
+/** cache[sequences[t], g, slots[t]] = x[t, g]: keys or values of this step into their slots. */
+export const storeOp: Op<'x' | 'sequences' | 'slots' | 'cache', never> = {
+  name: 'store',
+  operands: ['x', 'sequences', 'slots', 'cache'],
+  writes: ['cache'],
+  params: [],
+  check(t) {
+    bind('store', { x: 'T G D', sequences: 'T', slots: 'T', cache: 'B G S D' }, t);
+    expectType('store', 'sequences', t.sequences, 'i32');
+    expectType('store', 'slots', t.slots, 'i32');
+  },
+  reads: () => [],
+  reference({ x, sequences, slots, cache }) {
+    const [T = 0, G = 0, D = 0] = x!.shape;
+    const S = cache!.shape[2]!;
+    const [input, row, slot, out] = [f32(x!), i32(sequences!), i32(slots!), f32(cache!)];
+    for (let t = 0; t < T; t++)
+      for (let g = 0; g < G; g++) {
+        const from = (t * G + g) * D;
+        out.set(input.subarray(from, from + D), ((row[t]! * G + g) * S + slot[t]!) * D);
+      }
+  },
+  cases() {
+    const random = new Inputs(10);
+    return [
+      {
+        name: '[3,2,5] into [2,2,7,5]',
+        operands: {
+          x: random.numbers([3, 2, 5]),
+          sequences: random.integers([0, 1, 0]),
+          slots: random.integers([6, 0, 2]),
+          cache: output([2, 2, 7, 5]),
+        },
+        params: {},
+      },
+    ];
+  },
+};
+
+/** Record the storing of x [T, G, D] in cache [B, G, S, D]. */
+export function store(
+  g: Recorder,
+  operands: { x: Tensor; sequences: Tensor; slots: Tensor; cache: Tensor },
+): void {
+  g.record(storeOp, operands, {});
+}
+
+/**
+ * y[t, h] = Σ_s softmax_s(scale · q[t, h] · keys[s]) values[s], over slots 0 … slots[t] of the row's
+ * own sequence: a row sees what was stored before it and itself. Heads share KV heads in groups of
+ * H / G. Heads not selected are not computed, and their y is not written.
+ */
+export const attentionOp: Op<
+  'q' | 'keys' | 'values' | 'sequences' | 'slots' | 'select' | 'y',
+  'scale'
+> = {
+  name: 'attention',
+  operands: ['q', 'keys', 'values', 'sequences', 'slots', 'select', 'y'],
+  writes: ['y'],
+  params: ['scale'],
+
+  check(t) {
+    const { T = 0, H = 0 } = bind(
+      'attention',
+      {
+        q: 'T H D',
+        keys: 'B G S D',
+        values: 'B G S D',
+        sequences: 'T',
+        slots: 'T',
+        y: 'T H D',
+      },
+      t,
+    );
+    expectSelection('attention', t.select, T, H);
+    expectType('attention', 'sequences', t.sequences, 'i32');
+    expectType('attention', 'slots', t.slots, 'i32');
+  },
+
+  reads: () => [],
+
+  reference({ q, keys, values, sequences, slots, select, y }, { scale }) {
+    const [T = 0, H = 0, D = 0] = q!.shape;
+    const [, G = 1, S = 0] = keys!.shape;
+    const [query, k, v, out] = [f32(q!), f32(keys!), f32(values!), f32(y!)];
+    const [row, slot] = [i32(sequences!), i32(slots!)];
+    for (let t = 0; t < T; t++)
+      for (const h of selected(select, t, H)) {
+        const head = (row[t]! * G + Math.floor(h / (H / G))) * S * D;
+        const length = slot[t]! + 1;
+        const weights = new Float64Array(length);
+        let peak = -Infinity;
+        for (let s = 0; s < length; s++) {
+          let dot = 0;
+          for (let d = 0; d < D; d++) dot += query[(t * H + h) * D + d]! * k[head + s * D + d]!;
+          weights[s] = dot * scale;
+          peak = Math.max(peak, weights[s]!);
+        }
+        let total = 0;
+        for (let s = 0; s < length; s++) total += weights[s] = Math.exp(weights[s]! - peak);
+        for (let d = 0; d < D; d++) {
+          let sum = 0;
+          for (let s = 0; s < length; s++) sum += weights[s]! * v[head + s * D + d]!;
+          out[(t * H + h) * D + d] = sum / total;
+        }
+      }
+  },
+
+  cases() {
+    const random = new Inputs(11);
+    const make = (
+      T: number,
+      H: number,
+      G: number,
+      D: number,
+      slots: number[],
+      share?: number,
+      rows = 1,
+    ) => ({
+      name: `T ${T} H ${H} G ${G} D ${D} slots ${slots} share ${share} rows ${rows}`,
+      operands: {
+        q: random.numbers([T, H, D]),
+        keys: random.numbers([2, G, 150, D]),
+        values: random.numbers([2, G, 150, D]),
+        sequences: random.integers(Array.from({ length: T }, (_, t) => (T > 3 ? t % 2 : 1))),
+        slots: random.integers(slots),
+        select: share === undefined ? undefined : random.selection(rows, H, share),
+        y: output([T, H, D]),
+      },
+      params: { scale: 1 / Math.sqrt(D) },
+    });
+    return [
+      make(1, 1, 1, 1, [0]),
+      make(1, 4, 4, 16, [149]),
+      make(1, 6, 2, 20, [77]),
+      make(3, 4, 1, 64, [10, 11, 12]),
+      make(5, 4, 2, 7, [140, 3, 0, 66, 13], 0.5, 5),
+      make(1, 8, 2, 16, [90], 0),
+      make(1, 8, 2, 16, [90], 0.4),
+      make(1, 8, 8, 80, [33], 1),
+    ];
+  },
+};
+
+/** Record attention of q [T, H, D] over one layer's cache; returns [T, H, D]. */
+export function attention(
+  g: Recorder,
+  operands: {
+    q: Tensor;
+    keys: Tensor;
+    values: Tensor;
+    sequences: Tensor;
+    slots: Tensor;
+    select?: Tensor | undefined;
+  },
+  scale: number,
+): Tensor {
+  const y = g.scratch('f32', operands.q.shape);
+  g.record(attentionOp, { ...operands, y }, { scale });
+  return y;
+}

@@ -1,0 +1,57 @@
+import { f32, hostTensor, i32, rowWriter, u32 } from '../host.ts';
+import type { HostTensor } from '../op.ts';
+import type { DType } from '../tensor.ts';
+
+/** Inputs for op cases, the same on every machine: each call continues one seeded sequence. */
+export class Inputs {
+  #state: number;
+
+  constructor(seed: number) {
+    this.#state = seed;
+  }
+
+  /** Uniform in [0, 1) (mulberry32). */
+  uniform(): number {
+    this.#state = (this.#state + 0x6d2b79f5) | 0;
+    let t = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  }
+
+  /** Numbers in [-1, 1), encoded as `dtype`. */
+  numbers(shape: readonly number[], dtype: DType = 'f32'): HostTensor {
+    const tensor = hostTensor(dtype, shape);
+    const write = rowWriter(tensor);
+    const columns = shape.at(-1) ?? 1;
+    const rows = shape.slice(0, -1).reduce((a, b) => a * b, 1);
+    for (let row = 0; row < rows; row++)
+      write(
+        row,
+        Float32Array.from({ length: columns }, () => 2 * this.uniform() - 1),
+      );
+    return tensor;
+  }
+
+  integers(values: readonly number[], shape: readonly number[] = [values.length]): HostTensor {
+    const tensor = hostTensor('i32', shape);
+    i32(tensor).set(values);
+    return tensor;
+  }
+
+  /** A selection [R, 1 + n] that keeps the given share of indices in each row. */
+  selection(rows: number, n: number, share: number): HostTensor {
+    const tensor = hostTensor('u32', [rows, 1 + n]);
+    for (let row = 0; row < rows; row++) {
+      const chosen = Array.from({ length: n }, (_, i) => i).filter(() => this.uniform() < share);
+      u32(tensor).set([chosen.length, ...chosen], row * (1 + n));
+    }
+    return tensor;
+  }
+}
+
+/** An output operand, filled with NaN so that what a kernel leaves unwritten is seen. */
+export function output(shape: readonly number[]): HostTensor {
+  const tensor = hostTensor('f32', shape);
+  f32(tensor).fill(NaN);
+  return tensor;
+}

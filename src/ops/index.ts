@@ -1,0 +1,29 @@
+import type { Op } from '../op.ts';
+import { attentionOp, storeOp } from './attention.ts';
+import { crossEntropyOp } from './cross-entropy.ts';
+import { addOp, magnitudeOp, multiplyOp } from './elementwise.ts';
+import { embedOp } from './embed.ts';
+import { linearTransposedOp } from './linear-transposed.ts';
+import { linearOp } from './linear.ts';
+import { normOp } from './norm.ts';
+import { rotaryAnglesOp, rotaryOp } from './rotary.ts';
+import { noiseOp, selectAboveOp, selectTopOp } from './select.ts';
+
+/** Every op there is. A backend implements these or says why not. */
+export const ops: readonly Op[] = [
+  addOp,
+  attentionOp,
+  crossEntropyOp,
+  embedOp,
+  linearOp,
+  linearTransposedOp,
+  magnitudeOp,
+  multiplyOp,
+  noiseOp,
+  normOp,
+  rotaryAnglesOp,
+  rotaryOp,
+  selectAboveOp,
+  selectTopOp,
+  storeOp,
+] as readonly unknown[] as readonly Op[];

@@ -1,0 +1,123 @@
+import { EngineError } from '../errors.ts';
+import { f32, rowReader } from '../host.ts';
+import type { Case, Op, Read } from '../op.ts';
+import type { Recorder } from '../program.ts';
+import { rowBytes, type Tensor } from '../tensor.ts';
+import { activate, type Activation, activationCode } from './activation.ts';
+import { Inputs, output } from './cases.ts';
+import { selected } from './selection.ts';
+import { bind, expectSelection, expectType, weightTypes } from './shape.ts';
+
+/**
+ * y[t, n] = act(x[t] · w[n] + bias[n]), for every output n, or only those selected.
+ *
+ * Each index of a selection stands for `block` consecutive outputs (a head's rows, say). Outputs lie
+ * in their own places; those not selected are not written. Skipped rows of `w` are not read.
+ */
+export const linearOp: Op<'x' | 'w' | 'bias' | 'select' | 'y', 'activation' | 'block'> = {
+  name: 'linear',
+  operands: ['x', 'w', 'bias', 'select', 'y'],
+  writes: ['y'],
+  params: ['activation', 'block'],
+
+  check(t, { block }) {
+    const { T, N } = bind('linear', { x: 'T E', w: 'N E', 'bias?': 'N', y: 'T N' }, t) as Sizes;
+    expectType('linear', 'w', t.w, ...weightTypes);
+    if (N % block) throw new EngineError('BAD_SHAPE', `linear: ${N} rows in blocks of ${block}`);
+    expectSelection('linear', t.select, T, N / block);
+  },
+
+  reads: ({ w, select }, { block }) => rowReads(w!, select, block),
+
+  reference({ x, w, bias, select, y }, { activation, block }) {
+    const [T = 0, E = 0] = x!.shape;
+    const N = w!.shape[0]!;
+    const [input, out, offset] = [f32(x!), f32(y!), bias && f32(bias)];
+    const weights = rowReader(w!);
+    const row = new Float32Array(E);
+    for (let t = 0; t < T; t++)
+      for (const index of selected(select, t, N / block))
+        for (let n = index * block; n < (index + 1) * block; n++) {
+          weights(n, row);
+          let sum = 0;
+          for (let e = 0; e < E; e++) sum += input[t * E + e]! * row[e]!;
+          out[t * N + n] = activate(activation, sum + (offset ? offset[n]! : 0));
+        }
+  },
+
+  cases() {
+    const random = new Inputs(1);
+    const make = (
+      T: number,
+      E: number,
+      N: number,
+      options: {
+        w?: (typeof weightTypes)[number];
+        bias?: boolean;
+        share?: number;
+        rows?: number;
+        block?: number;
+        activation?: Activation;
+      } = {},
+    ): Case<'x' | 'w' | 'bias' | 'select' | 'y', 'activation' | 'block'> => {
+      const { w = 'f32', share, rows = 1, block = 1, activation = 'none' } = options;
+      return {
+        name: `[${T},${E}]x[${N},${E}] ${JSON.stringify(options)}`,
+        operands: {
+          x: random.numbers([T, E]),
+          w: random.numbers([N, E], w),
+          bias: options.bias ? random.numbers([N]) : undefined,
+          select: share === undefined ? undefined : random.selection(rows, N / block, share),
+          y: output([T, N]),
+        },
+        params: { activation: activationCode(activation), block },
+      };
+    };
+    return [
+      make(1, 1, 1),
+      make(1, 7, 3, { bias: true }),
+      ...weightTypes.flatMap((w) => [
+        make(1, 64, 33, { w, bias: true, activation: 'relu' }),
+        make(1, 301, 130, { w }),
+        make(3, 95, 17, { w, bias: true, activation: 'silu' }),
+        make(37, 130, 51, { w, activation: 'gelu' }),
+        make(1, 257, 40, { w, share: 0 }),
+        make(1, 257, 40, { w, share: 0.05, bias: true }),
+        make(1, 257, 40, { w, share: 1, activation: 'geluTanh' }),
+        make(1, 48, 64, { w, share: 0.5, block: 16 }),
+        make(5, 48, 64, { w, share: 0.5, rows: 5, block: 16 }),
+        make(5, 48, 64, { w, share: 0.5, rows: 1 }),
+      ]),
+    ];
+  },
+};
+
+type Sizes = Record<'T' | 'E' | 'N', number>;
+
+/** Weight bytes of `w`'s rows: all, or `block` rows for each index selected. */
+export function rowReads(w: Tensor, select: Tensor | undefined, block: number): Read[] {
+  const [rows = 0, columns = 0] = w.shape;
+  const bytes = rowBytes(w.dtype, columns) * (select ? block : rows);
+  return [{ role: w.role, bytes, select }];
+}
+
+export interface LinearInput {
+  /** [T, E] */
+  readonly x: Tensor;
+  /** [N, E] */
+  readonly w: Tensor;
+  /** [N] */
+  readonly bias?: Tensor | undefined;
+  /** Blocks of outputs to compute; default all. */
+  readonly select?: Tensor | undefined;
+  readonly block?: number;
+  readonly activation?: Activation;
+}
+
+/** Record a `linear`; returns y [T, N]. */
+export function linear(g: Recorder, input: LinearInput): Tensor {
+  const { x, w, bias, select, block = 1, activation = 'none' } = input;
+  const y = g.scratch('f32', [x.shape[0]!, w.shape[0]!]);
+  g.record(linearOp, { x, w, bias, select, y }, { activation: activationCode(activation), block });
+  return y;
+}

@@ -1,0 +1,112 @@
+import { f32, i32 } from '../host.ts';
+import type { Op } from '../op.ts';
+import type { Recorder } from '../program.ts';
+import type { Tensor } from '../tensor.ts';
+import { Inputs, output } from './cases.ts';
+import { bind, expectType } from './shape.ts';
+
+/**
+ * Cosines and sines of positions[t] * frequencies[i]: y[t] = cos of each, then sin of each, times
+ * `scale`. Once a step, for all layers. Angles are formed in f64, so they stay exact past a million.
+ */
+export const rotaryAnglesOp: Op<'positions' | 'frequencies' | 'y', 'scale'> = {
+  name: 'rotaryAngles',
+  operands: ['positions', 'frequencies', 'y'],
+  writes: ['y'],
+  params: ['scale'],
+  check(t) {
+    const { F = 0 } = bind('rotaryAngles', { positions: 'T', frequencies: 'F' }, t);
+    bind('rotaryAngles', { positions: 'T', y: `T ${2 * F}` }, t);
+    expectType('rotaryAngles', 'positions', t.positions, 'i32');
+  },
+  reference({ positions, frequencies, y }, { scale }) {
+    const [at, rate, out] = [i32(positions!), f32(frequencies!), f32(y!)];
+    const F = rate.length;
+    at.forEach((position, t) => {
+      for (let i = 0; i < F; i++) {
+        const angle = position * rate[i]!;
+        out[t * 2 * F + i] = Math.cos(angle) * scale;
+        out[t * 2 * F + F + i] = Math.sin(angle) * scale;
+      }
+    });
+  },
+  cases() {
+    const random = new Inputs(8);
+    return [1, 9].map((F) => ({
+      name: `F ${F}`,
+      operands: {
+        positions: random.integers([0, 1, 511, 1_000_003]),
+        frequencies: random.numbers([F]),
+        y: output([4, 2 * F]),
+      },
+      params: { scale: 1.25 },
+    }));
+  },
+};
+
+/** Record the angles of `positions` [T] for `frequencies` [R/2]; returns [T, R]. */
+export function rotaryAngles(
+  g: Recorder,
+  positions: Tensor,
+  frequencies: Tensor,
+  scale = 1,
+): Tensor {
+  const y = g.scratch('f32', [positions.shape[0]!, 2 * frequencies.shape[0]!]);
+  g.record(rotaryAnglesOp, { positions, frequencies, y }, { scale });
+  return y;
+}
+
+/**
+ * Rotary position embedding (RoFormer, arXiv 2104.09864) of the first R elements of each head; the
+ * rest are copied. Pairs are (i, i + R/2), as Hugging Face checkpoints are laid out.
+ */
+export const rotaryOp: Op<'x' | 'angles' | 'y', never> = {
+  name: 'rotary',
+  operands: ['x', 'angles', 'y'],
+  writes: ['y'],
+  params: [],
+  check(t) {
+    bind('rotary', { x: 'T N D', angles: 'T R', y: 'T N D' }, t);
+  },
+  reference({ x, angles, y }) {
+    const [T = 0, N = 0, D = 0] = x!.shape;
+    const R = angles!.shape[1]!;
+    const half = R / 2;
+    const [input, table, out] = [f32(x!), f32(angles!), f32(y!)];
+    out.set(input);
+    for (let t = 0; t < T; t++)
+      for (let n = 0; n < N; n++)
+        for (let i = 0; i < half; i++) {
+          const a = (t * N + n) * D + i;
+          const b = a + half;
+          const cos = table[t * R + i]!;
+          const sin = table[t * R + half + i]!;
+          out[a] = input[a]! * cos - input[b]! * sin;
+          out[b] = input[b]! * cos + input[a]! * sin;
+        }
+  },
+  cases() {
+    const random = new Inputs(9);
+    return [
+      [8, 8],
+      [16, 4],
+      [20, 10],
+      [64, 64],
+    ].map(([D = 0, R = 0]) => ({
+      name: `D ${D} R ${R}`,
+      operands: {
+        x: random.numbers([3, 2, D]),
+        angles: random.numbers([3, R]),
+        y: output([3, 2, D]),
+      },
+      params: {},
+    }));
+  },
+};
+
+/** Record the rotation of x [T, N, D] by angles [T, R]. */
+export function rotary(g: Recorder, x: Tensor, angles: Tensor): Tensor {
+  const y = g.scratch('f32', x.shape);
+  g.record(rotaryOp, { x, angles, y }, {});
+  return y;
+}

@@ -1,0 +1,177 @@
+import { EngineError } from '../errors.ts';
+import { f32, hostTensor, i32, u32 } from '../host.ts';
+import type { Op } from '../op.ts';
+import type { Recorder } from '../program.ts';
+import type { Tensor } from '../tensor.ts';
+import { Inputs } from './cases.ts';
+import { selected } from './selection.ts';
+import { bind, expectSelection, expectType } from './shape.ts';
+
+/**
+ * Indices n with scores[r, n] > threshold, in ascending order; with `magnitude`, |scores|. Among
+ * those of `within` only, where given. Written as a selection [R, 1 + N].
+ */
+export const selectAboveOp: Op<'scores' | 'within' | 'select', 'threshold' | 'magnitude'> = {
+  name: 'selectAbove',
+  operands: ['scores', 'within', 'select'],
+  writes: ['select'],
+  params: ['threshold', 'magnitude'],
+  check(t) {
+    const { R = 0, N = 0 } = bind('selectAbove', { scores: 'R N' }, t);
+    bind('selectAbove', { select: `${R} ${1 + N}` }, t);
+    expectSelection('selectAbove', t.within, R, N);
+    expectType('selectAbove', 'select', t.select, 'u32');
+  },
+  reference({ scores, within, select }, { threshold, magnitude }) {
+    const [R = 0, N = 0] = scores!.shape;
+    const [score, out] = [f32(scores!), u32(select!)];
+    for (let r = 0; r < R; r++) {
+      const start = r * (1 + N);
+      let count = 0;
+      for (const n of selected(within, r, N)) {
+        const value = score[r * N + n]!;
+        if ((magnitude ? Math.abs(value) : value) > threshold) out[start + 1 + count++] = n;
+      }
+      out[start] = count;
+    }
+  },
+  cases() {
+    const random = new Inputs(12);
+    return [1, 31, 200].flatMap((N) =>
+      [-2, 0.3, 2].flatMap((threshold) =>
+        [0, 1].map((magnitude) => ({
+          name: `[2,${N}] threshold ${threshold} magnitude ${magnitude}`,
+          operands: {
+            scores: random.numbers([2, N]),
+            within: magnitude ? random.selection(2, N, 0.5) : undefined,
+            select: hostTensor('u32', [2, 1 + N]),
+          },
+          params: { threshold, magnitude },
+        })),
+      ),
+    );
+  },
+};
+
+/** Record a selection by threshold from scores [R, N]; returns [R, 1 + N]. */
+export function selectAbove(
+  g: Recorder,
+  scores: Tensor,
+  threshold: number,
+  options: { within?: Tensor | undefined; magnitude?: boolean } = {},
+): Tensor {
+  const [R = 0, N = 0] = scores.shape;
+  const select = g.scratch('u32', [R, 1 + N]);
+  g.record(
+    selectAboveOp,
+    { scores, within: options.within, select },
+    { threshold, magnitude: options.magnitude ? 1 : 0 },
+  );
+  return select;
+}
+
+/** The `k` largest scores of each row, as ascending indices; of equal scores the first win. */
+export const selectTopOp: Op<'scores' | 'select', 'k'> = {
+  name: 'selectTop',
+  operands: ['scores', 'select'],
+  writes: ['select'],
+  params: ['k'],
+  check(t, { k }) {
+    const { R = 0, N = 0 } = bind('selectTop', { scores: 'R N' }, t);
+    bind('selectTop', { select: `${R} ${1 + N}` }, t);
+    expectType('selectTop', 'select', t.select, 'u32');
+    if (!Number.isInteger(k) || k < 0 || k > N)
+      throw new EngineError('BAD_SHAPE', `selectTop: ${k} of ${N}`);
+  },
+  reference({ scores, select }, { k }) {
+    const [R = 0, N = 0] = scores!.shape;
+    const [score, out] = [f32(scores!), u32(select!)];
+    for (let r = 0; r < R; r++) {
+      const row = score.subarray(r * N, (r + 1) * N);
+      const order = Array.from(row.keys()).sort((a, b) => row[b]! - row[a]! || a - b);
+      out.set([k, ...order.slice(0, k).sort((a, b) => a - b)], r * (1 + N));
+    }
+  },
+  cases() {
+    const random = new Inputs(13);
+    return [
+      [1, 0],
+      [1, 1],
+      [40, 0],
+      [40, 1],
+      [40, 13],
+      [40, 40],
+      [300, 77],
+    ].map(([N = 0, k = 0]) => ({
+      name: `${k} of ${N}`,
+      operands: {
+        // Few distinct values, so that ties are met.
+        scores: quantized(random.numbers([2, N]), N > 100 ? 1000 : 8),
+        select: hostTensor('u32', [2, 1 + N]),
+      },
+      params: { k },
+    }));
+  },
+};
+
+function quantized(t: ReturnType<typeof hostTensor>, steps: number): typeof t {
+  const data = f32(t);
+  data.forEach((x, i) => (data[i] = Math.round(x * steps) / steps));
+  return t;
+}
+
+/** Record the selection of the `k` best of scores [R, N]; returns [R, 1 + N]. */
+export function selectTop(g: Recorder, scores: Tensor, k: number): Tensor {
+  const [R = 0, N = 0] = scores.shape;
+  const select = g.scratch('u32', [R, 1 + N]);
+  g.record(selectTopOp, { scores, select }, { k });
+  return select;
+}
+
+/**
+ * Pseudo-random numbers in [0, 1) that depend on the seed, each row's position and the column alone,
+ * so that a random selection is the same on every backend and in every run.
+ */
+export const noiseOp: Op<'positions' | 'y', 'seed'> = {
+  name: 'noise',
+  operands: ['positions', 'y'],
+  writes: ['y'],
+  params: ['seed'],
+  check(t) {
+    bind('noise', { positions: 'T', y: 'T N' }, t);
+    expectType('noise', 'positions', t.positions, 'i32');
+  },
+  reference({ positions, y }, { seed }) {
+    const [T = 0, N = 0] = y!.shape;
+    const [at, out] = [i32(positions!), f32(y!)];
+    for (let t = 0; t < T; t++)
+      for (let n = 0; n < N; n++) out[t * N + n] = hash(hash(hash(seed) + at[t]!) + n) / 2 ** 32;
+  },
+  cases() {
+    return [
+      {
+        name: '[3,65]',
+        operands: {
+          positions: new Inputs(14).integers([0, 7, 1_000_000]),
+          y: hostTensor('f32', [3, 65]),
+        },
+        params: { seed: 42 },
+        tolerance: 0,
+      },
+    ];
+  },
+};
+
+/** A 32-bit finalizer (murmur3's): u32 -> u32. Only the top 24 bits survive the cast to f32. */
+function hash(x: number): number {
+  x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
+  x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
+  return ((x ^ (x >>> 16)) >>> 8) * 256;
+}
+
+/** Record noise [T, n] for positions [T]. `seed` is a non-negative integer below 2^31. */
+export function noise(g: Recorder, positions: Tensor, n: number, seed: number): Tensor {
+  const y = g.scratch('f32', [positions.shape[0]!, n]);
+  g.record(noiseOp, { positions, y }, { seed });
+  return y;
+}

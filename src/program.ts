@@ -1,0 +1,140 @@
+import { EngineError } from './errors.ts';
+import type { Op, Operands, Params } from './op.ts';
+import { baseOf, byteLength, type DType, type Tensor } from './tensor.ts';
+
+/** One recorded op: what to run on which tensors. */
+export interface Command {
+  readonly op: Op;
+  readonly operands: Operands<string, Tensor>;
+  readonly params: Params<string>;
+}
+
+/**
+ * A recorded sequence of ops, planned once and run many times: a decode step is recorded for the first
+ * token and replayed for the others, with tokens and positions changed in place.
+ */
+export interface Recording {
+  /** Commands of one stage do not depend on one another; stages run in order. */
+  readonly stages: readonly (readonly Command[])[];
+  /** Byte offset of each scratch tensor's memory in one arena. */
+  readonly scratch: ReadonlyMap<Tensor, number>;
+  readonly scratchBytes: number;
+}
+
+/**
+ * Records ops instead of running them. Every function in `ops/` and `models/` takes one.
+ *
+ * Order of recording is the order of meaning: a command sees what earlier commands wrote. What runs
+ * at the same time follows from which tensors are read and written, so a predictor that was recorded
+ * after a projection still runs beside it.
+ */
+export class Recorder {
+  readonly #commands: Command[] = [];
+  readonly #kept = new Set<Tensor>();
+
+  /** Memory that lives within one run of the program. Its contents are undefined until written. */
+  scratch(dtype: DType, shape: readonly number[]): Tensor {
+    return { dtype, shape, role: 'scratch', storage: undefined, byteOffset: 0 };
+  }
+
+  record<O extends string, P extends string>(
+    op: Op<O, P>,
+    operands: Operands<O, Tensor>,
+    params: Params<P>,
+  ): void {
+    op.check(operands, params);
+    this.#commands.push({ op: op as unknown as Op, operands, params });
+  }
+
+  /** Let a scratch tensor keep its memory after the run, so that it can be read. */
+  keep(tensor: Tensor): Tensor {
+    this.#kept.add(baseOf(tensor));
+    return tensor;
+  }
+
+  finish(): Recording {
+    const stageOf = assignStages(this.#commands);
+    const stages: Command[][] = [];
+    this.#commands.forEach((command, i) => (stages[stageOf[i]!] ??= []).push(command));
+    return { stages, ...placeScratch(stages, this.#kept) };
+  }
+}
+
+/** The earliest stage each command may run in: after what it reads was written, and so on. */
+function assignStages(commands: readonly Command[]): number[] {
+  const written = new Map<Tensor | object, number>();
+  const read = new Map<Tensor | object, number>();
+  return commands.map(({ op, operands }) => {
+    const uses = Object.entries(operands).flatMap(([name, tensor]) =>
+      tensor ? [{ memory: memoryOf(tensor), writes: op.writes.includes(name) }] : [],
+    );
+    let stage = 0;
+    for (const { memory, writes } of uses) {
+      stage = Math.max(stage, (written.get(memory) ?? -1) + 1);
+      if (writes) stage = Math.max(stage, (read.get(memory) ?? -1) + 1);
+    }
+    for (const { memory, writes } of uses) {
+      const table = writes ? written : read;
+      table.set(memory, Math.max(stage, table.get(memory) ?? -1));
+    }
+    return stage;
+  });
+}
+
+/** What hazards are tracked by: one allocation, or one scratch tensor. */
+const memoryOf = (tensor: Tensor): object => tensor.storage ?? baseOf(tensor);
+
+const alignment = 64;
+
+/**
+ * First fit of scratch tensors by the stages they live in. Tensors of overlapping stages never share
+ * memory, so placement adds no dependency between commands that may run side by side.
+ */
+function placeScratch(
+  stages: readonly (readonly Command[])[],
+  kept: ReadonlySet<Tensor>,
+): Pick<Recording, 'scratch' | 'scratchBytes'> {
+  interface Life {
+    tensor: Tensor;
+    first: number;
+    last: number;
+    bytes: number;
+    offset: number;
+  }
+  const lives = new Map<Tensor, Life>();
+  stages.forEach((commands, stage) => {
+    for (const { operands } of commands)
+      for (const tensor of Object.values(operands)) {
+        if (!tensor || tensor.storage) continue;
+        const base = baseOf(tensor);
+        const life = lives.get(base);
+        if (life) life.last = kept.has(base) ? Infinity : stage;
+        else
+          lives.set(base, {
+            tensor: base,
+            first: stage,
+            last: kept.has(base) ? Infinity : stage,
+            bytes: Math.ceil(byteLength(base.dtype, base.shape) / alignment) * alignment,
+            offset: 0,
+          });
+      }
+  });
+  for (const tensor of kept)
+    if (!lives.has(tensor) && !tensor.storage)
+      throw new EngineError('INTERNAL', 'a kept tensor is written by no command');
+
+  const placed: Life[] = [];
+  let scratchBytes = 0;
+  for (const life of [...lives.values()].sort((a, b) => b.bytes - a.bytes)) {
+    const neighbours = placed
+      .filter((other) => other.first <= life.last && life.first <= other.last)
+      .sort((a, b) => a.offset - b.offset);
+    for (const other of neighbours) {
+      if (life.offset + life.bytes <= other.offset) break;
+      life.offset = Math.max(life.offset, other.offset + other.bytes);
+    }
+    placed.push(life);
+    scratchBytes = Math.max(scratchBytes, life.offset + life.bytes);
+  }
+  return { scratch: new Map(placed.map((life) => [life.tensor, life.offset])), scratchBytes };
+}

@@ -1,0 +1,7 @@
+import type { Sparsity } from '../sparsity.ts';
+
+/** Selects everything and skips nothing. */
+export const dense: Sparsity = {
+  name: 'dense',
+  begin: () => ({ select: () => 'all' }),
+};

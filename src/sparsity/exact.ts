@@ -1,0 +1,10 @@
+import type { Sparsity } from '../sparsity.ts';
+
+/**
+ * No predictor and no loss: every activation is computed, then rows of the down projection (and of
+ * the up projection in gated models) whose activation is zero are skipped.
+ */
+export const exact: Sparsity = {
+  name: 'exact',
+  begin: () => ({ select: () => 'all', cut: 0 }),
+};
