@@ -27,7 +27,7 @@ export function rowReader(t: HostTensor): (row: number, into: Float32Array) => v
     case 'f16': {
       const data = u16(t);
       return (row, into) => {
-        for (let i = 0; i < columns; i++) into[i] = f16ToF32[data[row * columns + i]!]!;
+        for (let i = 0; i < columns; i++) into[i] = f16ToF32[data[row * columns + i]]!;
       };
     }
     case 'bf16': {
@@ -36,7 +36,7 @@ export function rowReader(t: HostTensor): (row: number, into: Float32Array) => v
       const value = new Float32Array(word.buffer);
       return (row, into) => {
         for (let i = 0; i < columns; i++) {
-          word[0] = data[row * columns + i]! << 16;
+          word[0] = data[row * columns + i] << 16;
           into[i] = value[0]!;
         }
       };
@@ -50,7 +50,7 @@ export function rowReader(t: HostTensor): (row: number, into: Float32Array) => v
         const start = row * stride;
         const scaleStart = (start + scaleOffset) >> 1;
         for (let i = 0; i < columns; i++)
-          into[i] = data[start + i]! * f16ToF32[scales[scaleStart + ((i / int8Group) | 0)]!]!;
+          into[i] = data[start + i] * f16ToF32[scales[scaleStart + ((i / int8Group) | 0)]];
       };
     }
     default:
@@ -69,7 +69,7 @@ export function rowWriter(t: HostTensor): (row: number, from: Float32Array) => v
     case 'f16': {
       const data = u16(t);
       return (row, from) => {
-        for (let i = 0; i < columns; i++) data[row * columns + i] = f32ToF16(from[i]!);
+        for (let i = 0; i < columns; i++) data[row * columns + i] = f32ToF16(from[i]);
       };
     }
     case 'int8': {
@@ -83,12 +83,12 @@ export function rowWriter(t: HostTensor): (row: number, from: Float32Array) => v
           const first = g * int8Group;
           const last = Math.min(first + int8Group, columns);
           let peak = 0;
-          for (let i = first; i < last; i++) peak = Math.max(peak, Math.abs(from[i]!));
+          for (let i = first; i < last; i++) peak = Math.max(peak, Math.abs(from[i]));
           const code = f32ToF16(peak / 127);
-          const scale = f16ToF32[code]!;
+          const scale = f16ToF32[code];
           scales[((start + scaleOffset) >> 1) + g] = code;
           for (let i = first; i < last; i++)
-            data[start + i] = scale > 0 ? clamp127(roundEven(from[i]! / scale)) : 0;
+            data[start + i] = scale > 0 ? clamp127(roundEven(from[i] / scale)) : 0;
         }
       };
     }

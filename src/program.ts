@@ -43,7 +43,7 @@ export class Recorder {
     params: Params<P>,
   ): void {
     op.check(operands, params);
-    this.#commands.push({ op: op as unknown as Op, operands, params });
+    this.#commands.push({ op: op, operands, params });
   }
 
   /** Let a scratch tensor keep its memory after the run, so that it can be read. */
@@ -55,7 +55,7 @@ export class Recorder {
   finish(): Recording {
     const stageOf = assignStages(this.#commands);
     const stages: Command[][] = [];
-    this.#commands.forEach((command, i) => (stages[stageOf[i]!] ??= []).push(command));
+    this.#commands.forEach((command, i) => (stages[stageOf[i]] ??= []).push(command));
     return { stages, ...placeScratch(stages, this.#kept) };
   }
 }

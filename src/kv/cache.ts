@@ -54,12 +54,12 @@ export function createCache(
 
       return {
         store(layer, k, v, rotation) {
-          const { keys, values } = memory[layer]!;
+          const { keys, values } = memory[layer];
           store(g, { x: rotated(k, rotation), cache: keys, ...at });
           store(g, { x: v, cache: values, ...at });
         },
         attend(layer, q, { rotation, heads, scale }) {
-          const { keys, values } = memory[layer]!;
+          const { keys, values } = memory[layer];
           const operands = {
             q: rotated(q, rotation),
             keys,

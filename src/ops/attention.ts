@@ -20,12 +20,12 @@ export const storeOp: Op<'x' | 'sequences' | 'slots' | 'cache', never> = {
   reads: () => [],
   reference({ x, sequences, slots, cache }) {
     const [T = 0, G = 0, D = 0] = x!.shape;
-    const S = cache!.shape[2]!;
+    const S = cache!.shape[2];
     const [input, row, slot, out] = [f32(x!), i32(sequences!), i32(slots!), f32(cache!)];
     for (let t = 0; t < T; t++)
       for (let g = 0; g < G; g++) {
         const from = (t * G + g) * D;
-        out.set(input.subarray(from, from + D), ((row[t]! * G + g) * S + slot[t]!) * D);
+        out.set(input.subarray(from, from + D), ((row[t] * G + g) * S + slot[t]) * D);
       }
   },
   cases() {
@@ -94,21 +94,21 @@ export const attentionOp: Op<
     const [row, slot] = [i32(sequences!), i32(slots!)];
     for (let t = 0; t < T; t++)
       for (const h of selected(select, t, H)) {
-        const head = (row[t]! * G + Math.floor(h / (H / G))) * S * D;
-        const length = slot[t]! + 1;
+        const head = (row[t] * G + Math.floor(h / (H / G))) * S * D;
+        const length = slot[t] + 1;
         const weights = new Float64Array(length);
         let peak = -Infinity;
         for (let s = 0; s < length; s++) {
           let dot = 0;
-          for (let d = 0; d < D; d++) dot += query[(t * H + h) * D + d]! * k[head + s * D + d]!;
+          for (let d = 0; d < D; d++) dot += query[(t * H + h) * D + d] * k[head + s * D + d];
           weights[s] = dot * scale;
-          peak = Math.max(peak, weights[s]!);
+          peak = Math.max(peak, weights[s]);
         }
         let total = 0;
-        for (let s = 0; s < length; s++) total += weights[s] = Math.exp(weights[s]! - peak);
+        for (let s = 0; s < length; s++) total += weights[s] = Math.exp(weights[s] - peak);
         for (let d = 0; d < D; d++) {
           let sum = 0;
-          for (let s = 0; s < length; s++) sum += weights[s]! * v[head + s * D + d]!;
+          for (let s = 0; s < length; s++) sum += weights[s] * v[head + s * D + d];
           out[(t * H + h) * D + d] = sum / total;
         }
       }

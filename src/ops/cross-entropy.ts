@@ -23,8 +23,8 @@ export const crossEntropyOp: Op<'logits' | 'targets' | 'y', never> = {
       const peak = row.reduce((a, b) => Math.max(a, b), -Infinity);
       let total = 0;
       for (const x of row) total += Math.exp(x - peak);
-      const target = wanted[t]!;
-      out[t] = target < 0 ? 0 : Math.log(total) + peak - row[target]!;
+      const target = wanted[t];
+      out[t] = target < 0 ? 0 : Math.log(total) + peak - row[target];
     }
   },
   cases() {
@@ -43,7 +43,7 @@ export const crossEntropyOp: Op<'logits' | 'targets' | 'y', never> = {
 
 /** Record the loss of logits [T, V] against targets [T]; returns [T]. */
 export function crossEntropy(g: Recorder, logits: Tensor, targets: Tensor): Tensor {
-  const y = g.scratch('f32', [logits.shape[0]!]);
+  const y = g.scratch('f32', [logits.shape[0]]);
   g.record(crossEntropyOp, { logits, targets, y }, {});
   return y;
 }

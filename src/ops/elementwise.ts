@@ -17,7 +17,7 @@ export const addOp: Op<'a' | 'b' | 'y', never> = {
   },
   reference({ a, b, y }) {
     const [left, right, out] = [f32(a!), f32(b!), f32(y!)];
-    for (let i = 0; i < out.length; i++) out[i] = left[i]! + right[i]!;
+    for (let i = 0; i < out.length; i++) out[i] = left[i] + right[i];
   },
   cases() {
     const random = new Inputs(5);
@@ -50,7 +50,7 @@ export const multiplyOp: Op<'a' | 'b' | 'select' | 'y', never> = {
     const [T = 0, N = 0] = a!.shape;
     const [left, right, out] = [f32(a!), f32(b!), f32(y!)];
     for (let t = 0; t < T; t++)
-      for (const n of selected(select, t, N)) out[t * N + n] = left[t * N + n]! * right[t * N + n]!;
+      for (const n of selected(select, t, N)) out[t * N + n] = left[t * N + n] * right[t * N + n];
   },
   cases() {
     const random = new Inputs(6);
@@ -88,8 +88,8 @@ export const magnitudeOp: Op<'x' | 'scale' | 'y', never> = {
     const [input, out, scales] = [f32(x!), f32(y!), scale && f32(scale)];
     for (let i = 0; i < T * N; i++) {
       let square = 0;
-      for (let d = 0; d < D; d++) square += input[i * D + d]! ** 2;
-      out[i] = Math.sqrt(square) * (scales ? scales[i % N]! : 1);
+      for (let d = 0; d < D; d++) square += input[i * D + d] ** 2;
+      out[i] = Math.sqrt(square) * (scales ? scales[i % N] : 1);
     }
   },
   cases() {

@@ -21,19 +21,19 @@ export const embedOp: Op<'table' | 'ids' | 'add' | 'y', 'offset'> = {
   reads: ({ table, ids }) => [
     {
       role: table!.role,
-      bytes: ids!.shape[0]! * rowBytes(table!.dtype, table!.shape[1]!),
+      bytes: ids!.shape[0] * rowBytes(table!.dtype, table!.shape[1]),
       select: undefined,
     },
   ],
 
   reference({ table, ids, add, y }, { offset }) {
-    const E = table!.shape[1]!;
+    const E = table!.shape[1];
     const [rows, out, residual] = [i32(ids!), f32(y!), add && f32(add)];
     const weights = rowReader(table!);
     const row = new Float32Array(E);
     rows.forEach((id, t) => {
       weights(id + offset, row);
-      for (let e = 0; e < E; e++) out[t * E + e] = row[e]! + (residual?.[t * E + e] ?? 0);
+      for (let e = 0; e < E; e++) out[t * E + e] = row[e] + (residual?.[t * E + e] ?? 0);
     });
   },
 
@@ -59,7 +59,7 @@ export function embed(
   g: Recorder,
   { table, ids, add, offset = 0 }: { table: Tensor; ids: Tensor; add?: Tensor; offset?: number },
 ): Tensor {
-  const y = g.scratch('f32', [ids.shape[0]!, table.shape[1]!]);
+  const y = g.scratch('f32', [ids.shape[0], table.shape[1]]);
   g.record(embedOp, { table, ids, add, y }, { offset });
   return y;
 }

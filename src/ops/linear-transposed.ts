@@ -38,7 +38,7 @@ export const linearTransposedOp: Op<'x' | 'w' | 'bias' | 'add' | 'select' | 'y',
 
   reference({ x, w, bias, add, select, y }, { block }) {
     const [T = 0, N = 0] = x!.shape;
-    const E = w!.shape[1]!;
+    const E = w!.shape[1];
     const [input, out] = [f32(x!), f32(y!)];
     const [offset, residual] = [bias && f32(bias), add && f32(add)];
     const weights = rowReader(w!);
@@ -49,10 +49,10 @@ export const linearTransposedOp: Op<'x' | 'w' | 'bias' | 'add' | 'select' | 'y',
       for (const index of selected(select, t, N / block))
         for (let n = index * block; n < (index + 1) * block; n++) {
           weights(n, row);
-          for (let e = 0; e < E; e++) sum[e]! += input[t * N + n]! * row[e]!;
+          for (let e = 0; e < E; e++) sum[e] += input[t * N + n] * row[e];
         }
       for (let e = 0; e < E; e++)
-        out[t * E + e] = sum[e]! + (offset?.[e] ?? 0) + (residual?.[t * E + e] ?? 0);
+        out[t * E + e] = sum[e] + (offset?.[e] ?? 0) + (residual?.[t * E + e] ?? 0);
     }
   },
 
@@ -121,7 +121,7 @@ export interface LinearTransposedInput {
 /** Record a `linearTransposed`; returns y [T, E]. */
 export function linearTransposed(g: Recorder, input: LinearTransposedInput): Tensor {
   const { x, w, bias, add, select, block = 1 } = input;
-  const y = g.scratch('f32', [x.shape[0]!, w.shape[1]!]);
+  const y = g.scratch('f32', [x.shape[0], w.shape[1]]);
   g.record(linearTransposedOp, { x, w, bias, add, select, y }, { block });
   return y;
 }

@@ -31,7 +31,7 @@ export const linearOp: Op<'x' | 'w' | 'bias' | 'select' | 'y', 'activation' | 'b
 
   reference({ x, w, bias, select, y }, { activation, block }) {
     const [T = 0, E = 0] = x!.shape;
-    const N = w!.shape[0]!;
+    const N = w!.shape[0];
     const [input, out, offset] = [f32(x!), f32(y!), bias && f32(bias)];
     const weights = rowReader(w!);
     const row = new Float32Array(E);
@@ -40,8 +40,8 @@ export const linearOp: Op<'x' | 'w' | 'bias' | 'select' | 'y', 'activation' | 'b
         for (let n = index * block; n < (index + 1) * block; n++) {
           weights(n, row);
           let sum = 0;
-          for (let e = 0; e < E; e++) sum += input[t * E + e]! * row[e]!;
-          out[t * N + n] = activate(activation, sum + (offset ? offset[n]! : 0));
+          for (let e = 0; e < E; e++) sum += input[t * E + e] * row[e];
+          out[t * N + n] = activate(activation, sum + (offset ? offset[n] : 0));
         }
   },
 
@@ -117,7 +117,7 @@ export interface LinearInput {
 /** Record a `linear`; returns y [T, N]. */
 export function linear(g: Recorder, input: LinearInput): Tensor {
   const { x, w, bias, select, block = 1, activation = 'none' } = input;
-  const y = g.scratch('f32', [x.shape[0]!, w.shape[0]!]);
+  const y = g.scratch('f32', [x.shape[0], w.shape[0]]);
   g.record(linearOp, { x, w, bias, select, y }, { activation: activationCode(activation), block });
   return y;
 }

@@ -30,7 +30,7 @@ export const normOp: Op<'x' | 'weight' | 'bias' | 'y', 'eps' | 'rms'> = {
       for (const v of row) variance += (v - mean) ** 2 / E;
       const scale = 1 / Math.sqrt(variance + eps);
       for (let e = 0; e < E; e++)
-        out[t * E + e] = (row[e]! - mean) * scale * (w ? w[e]! : 1) + (b ? b[e]! : 0);
+        out[t * E + e] = (row[e] - mean) * scale * (w ? w[e] : 1) + (b ? b[e] : 0);
     }
   },
 

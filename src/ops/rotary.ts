@@ -24,7 +24,7 @@ export const rotaryAnglesOp: Op<'positions' | 'frequencies' | 'y', 'scale'> = {
     const F = rate.length;
     at.forEach((position, t) => {
       for (let i = 0; i < F; i++) {
-        const angle = position * rate[i]!;
+        const angle = position * rate[i];
         out[t * 2 * F + i] = Math.cos(angle) * scale;
         out[t * 2 * F + F + i] = Math.sin(angle) * scale;
       }
@@ -51,7 +51,7 @@ export function rotaryAngles(
   frequencies: Tensor,
   scale = 1,
 ): Tensor {
-  const y = g.scratch('f32', [positions.shape[0]!, 2 * frequencies.shape[0]!]);
+  const y = g.scratch('f32', [positions.shape[0], 2 * frequencies.shape[0]]);
   g.record(rotaryAnglesOp, { positions, frequencies, y }, { scale });
   return y;
 }
@@ -70,7 +70,7 @@ export const rotaryOp: Op<'x' | 'angles' | 'y', never> = {
   },
   reference({ x, angles, y }) {
     const [T = 0, N = 0, D = 0] = x!.shape;
-    const R = angles!.shape[1]!;
+    const R = angles!.shape[1];
     const half = R / 2;
     const [input, table, out] = [f32(x!), f32(angles!), f32(y!)];
     out.set(input);
@@ -79,10 +79,10 @@ export const rotaryOp: Op<'x' | 'angles' | 'y', never> = {
         for (let i = 0; i < half; i++) {
           const a = (t * N + n) * D + i;
           const b = a + half;
-          const cos = table[t * R + i]!;
-          const sin = table[t * R + half + i]!;
-          out[a] = input[a]! * cos - input[b]! * sin;
-          out[b] = input[b]! * cos + input[a]! * sin;
+          const cos = table[t * R + i];
+          const sin = table[t * R + half + i];
+          out[a] = input[a] * cos - input[b] * sin;
+          out[b] = input[b] * cos + input[a] * sin;
         }
   },
   cases() {

@@ -29,7 +29,7 @@ export const selectAboveOp: Op<'scores' | 'within' | 'select', 'threshold' | 'ma
       const start = r * (1 + N);
       let count = 0;
       for (const n of selected(within, r, N)) {
-        const value = score[r * N + n]!;
+        const value = score[r * N + n];
         if ((magnitude ? Math.abs(value) : value) > threshold) out[start + 1 + count++] = n;
       }
       out[start] = count;
@@ -88,7 +88,7 @@ export const selectTopOp: Op<'scores' | 'select', 'k'> = {
     const [score, out] = [f32(scores!), u32(select!)];
     for (let r = 0; r < R; r++) {
       const row = score.subarray(r * N, (r + 1) * N);
-      const order = Array.from(row.keys()).sort((a, b) => row[b]! - row[a]! || a - b);
+      const order = Array.from(row.keys()).sort((a, b) => row[b] - row[a] || a - b);
       out.set([k, ...order.slice(0, k).sort((a, b) => a - b)], r * (1 + N));
     }
   },
@@ -145,7 +145,7 @@ export const noiseOp: Op<'positions' | 'y', 'seed'> = {
     const [T = 0, N = 0] = y!.shape;
     const [at, out] = [i32(positions!), f32(y!)];
     for (let t = 0; t < T; t++)
-      for (let n = 0; n < N; n++) out[t * N + n] = hash(hash(hash(seed) + at[t]!) + n) / 2 ** 32;
+      for (let n = 0; n < N; n++) out[t * N + n] = hash(hash(hash(seed) + at[t]) + n) / 2 ** 32;
   },
   cases() {
     return [
@@ -171,7 +171,7 @@ function hash(x: number): number {
 
 /** Record noise [T, n] for positions [T]. `seed` is a non-negative integer below 2^31. */
 export function noise(g: Recorder, positions: Tensor, n: number, seed: number): Tensor {
-  const y = g.scratch('f32', [positions.shape[0]!, n]);
+  const y = g.scratch('f32', [positions.shape[0], n]);
   g.record(noiseOp, { positions, y }, { seed });
   return y;
 }

@@ -10,5 +10,5 @@ export function selected(select: HostTensor | undefined, row: number, n: number)
   const [rows = 1, stride = 1] = select.shape;
   const start = (rows === 1 ? 0 : row) * stride;
   const data = u32(select);
-  return data.subarray(start + 1, start + 1 + data[start]!);
+  return data.subarray(start + 1, start + 1 + data[start]);
 }

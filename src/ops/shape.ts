@@ -31,7 +31,7 @@ export function bind(
     const fits =
       letters.length === tensor.shape.length &&
       letters.every((letter, i) => {
-        const found = tensor.shape[i]!;
+        const found = tensor.shape[i];
         const wanted = /^\d+$/.test(letter) ? Number(letter) : (sizes[letter] ??= found);
         return wanted === found;
       });

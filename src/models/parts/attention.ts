@@ -33,7 +33,7 @@ export function attentionBlock(
 ): Tensor {
   const { prefix, layer, x, add, heads, kvHeads, headDim, rotation } = options;
   const scale = options.scale ?? 1 / Math.sqrt(headDim);
-  const rows = x.shape[0]!;
+  const rows = x.shape[0];
   const project = (name: string, count: number, select?: Tensor): Tensor => {
     const w = weights.get(`${prefix}.${name}`);
     const bias = weights.find(`${prefix}.${name}.bias`);
