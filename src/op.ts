@@ -34,11 +34,16 @@ export interface Op<O extends string = string, P extends string = string> {
 export type Operands<O extends string, T> = { readonly [K in O]?: T | undefined };
 export type Params<P extends string> = { readonly [K in P]: number };
 
-/** `bytes` of `role`, read once, or once for each index in `select` (a `Selection` tensor). */
+/**
+ * `bytes` of `role`, read once, or once for each index in `select` (a `Selection` tensor); with
+ * `group`, once for each distinct index / group; with `perSlot`, times the cache slots each row sees.
+ */
 export interface Read {
   readonly role: Role;
   readonly bytes: number;
   readonly select: Tensor | undefined;
+  readonly group?: number;
+  readonly perSlot?: boolean;
 }
 
 /** A tensor whose bytes lie in JavaScript's memory. `bytes` begins at a multiple of 4. */

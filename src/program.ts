@@ -52,6 +52,11 @@ export class Recorder {
     return tensor;
   }
 
+  /** What has been recorded so far. */
+  get commands(): readonly Command[] {
+    return this.#commands;
+  }
+
   finish(): Recording {
     const stageOf = assignStages(this.#commands);
     const stages: Command[][] = [];

@@ -85,7 +85,13 @@ export const attentionOp: Op<
     expectType('attention', 'slots', t.slots, 'i32');
   },
 
-  reads: () => [],
+  /** Keys and values of each KV head that serves a selected head. */
+  reads({ q, keys, select }) {
+    const [, H = 0, D = 0] = q!.shape;
+    const G = keys!.shape[1];
+    const bytes = 2 * 4 * D * (select ? 1 : G);
+    return [{ role: 'kv', bytes, select, group: H / G, perSlot: true }];
+  },
 
   reference({ q, keys, values, sequences, slots, select, y }, { scale }) {
     const [T = 0, H = 0, D = 0] = q!.shape;

@@ -8,6 +8,7 @@ import { linearOp } from './linear.ts';
 import { normOp } from './norm.ts';
 import { rotaryAnglesOp, rotaryOp } from './rotary.ts';
 import { noiseOp, selectAboveOp, selectTopOp } from './select.ts';
+import { tallyOp } from './tally.ts';
 
 /** Every op there is. A backend implements these or says why not. */
 export const ops: readonly Op[] = [
@@ -26,4 +27,5 @@ export const ops: readonly Op[] = [
   selectAboveOp,
   selectTopOp,
   storeOp,
+  tallyOp,
 ] as readonly unknown[] as readonly Op[];
