@@ -1,3 +1,6 @@
+import type { Backend } from './backend.ts';
+import type { Description } from './model.ts';
+import type { Predictor } from './predictor.ts';
 import type { Recorder } from './program.ts';
 import type { Tensor } from './tensor.ts';
 
@@ -52,4 +55,22 @@ export interface Selector {
    * Absent: every selected neuron is carried.
    */
   readonly cut?: number;
+}
+
+/** What a method may be built from. */
+export interface MethodContext {
+  readonly backend: Backend;
+  readonly description: Description;
+  /** Present unless the method's `needs` says it does without and there is none. */
+  readonly predictor: Predictor | undefined;
+  /** How many of the site's N to keep in a layer; undefined where the predictor's threshold decides. */
+  readonly count: (site: Site, layer: number) => number | undefined;
+  readonly seed: number;
+}
+
+export interface Method {
+  readonly name: string;
+  /** `predictor`: cannot do without a predictor file. `counts`: needs one, or fixed densities. */
+  readonly needs: 'nothing' | 'counts' | 'predictor';
+  create(context: MethodContext): Sparsity;
 }

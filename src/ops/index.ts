@@ -9,11 +9,14 @@ import { normOp } from './norm.ts';
 import { rotaryAnglesOp, rotaryOp } from './rotary.ts';
 import { noiseOp, selectAboveOp, selectTopOp } from './select.ts';
 import { tallyOp } from './tally.ts';
+import { adamOp, bceGradientOp, reluGradientOp, weightGradientOp } from './training.ts';
 
 /** Every op there is. A backend implements these or says why not. */
 export const ops: readonly Op[] = [
+  adamOp,
   addOp,
   attentionOp,
+  bceGradientOp,
   crossEntropyOp,
   embedOp,
   linearOp,
@@ -22,10 +25,12 @@ export const ops: readonly Op[] = [
   multiplyOp,
   noiseOp,
   normOp,
+  reluGradientOp,
   rotaryAnglesOp,
   rotaryOp,
   selectAboveOp,
   selectTopOp,
   storeOp,
   tallyOp,
+  weightGradientOp,
 ] as readonly unknown[] as readonly Op[];

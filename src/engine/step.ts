@@ -1,0 +1,240 @@
+import type { Backend, Program } from '../backend.ts';
+import type { Cache } from '../kv.ts';
+import type { Description, Family, Forward, Weights } from '../model.ts';
+import type { Read } from '../op.ts';
+import { crossEntropy } from '../ops/cross-entropy.ts';
+import { tally } from '../ops/tally.ts';
+import { Recorder } from '../program.ts';
+import type { Selection, Selector, Site, Sparsity } from '../sparsity.ts';
+import { byteLength, type Tensor } from '../tensor.ts';
+
+/** A checkpoint in a backend's memory, ready to record steps. */
+export interface Model {
+  readonly family: Family;
+  readonly config: unknown;
+  readonly description: Description;
+  readonly weights: Weights;
+}
+
+export interface StepOptions {
+  /** T: rows of one run. */
+  readonly rows: number;
+  /** Rows whose logits are computed. */
+  readonly logits: 'all' | 'last';
+  /** Also compute each row's loss against given targets; needs logits of all rows. */
+  readonly loss?: boolean;
+  /** Keep hidden states readable after a run. */
+  readonly hidden?: boolean;
+}
+
+/** What one run of a step read and computed. */
+export interface StepUsage {
+  /** Shares of neurons and heads computed, by layer. */
+  readonly neurons: readonly number[];
+  readonly heads: readonly number[];
+  /** Bytes read. */
+  readonly weights: number;
+  readonly predictor: number;
+  readonly kv: number;
+}
+
+/** One recorded forward pass of a fixed number of rows, run as often as wanted. */
+export class StepProgram implements Disposable {
+  readonly #backend: Backend;
+  readonly #options: StepOptions;
+  readonly #inputs: { tokens: Tensor; positions: Tensor; sequences: Tensor; targets: Tensor };
+  readonly #forward: Forward;
+  readonly #losses: Tensor | undefined;
+  readonly #counts: Tensor;
+  readonly #reads: readonly (Read & { count: number | undefined })[];
+  readonly #chosen: Readonly<Record<Site, readonly (number | undefined)[]>>;
+  readonly #description: Description;
+  readonly #program: Program;
+  #seenSlots = 0;
+
+  constructor(
+    backend: Backend,
+    model: Model,
+    cache: Cache,
+    method: Sparsity,
+    options: StepOptions,
+  ) {
+    const { rows } = options;
+    const input = (): Tensor => backend.allocate('i32', [rows], 'state');
+    const inputs = { tokens: input(), positions: input(), sequences: input(), targets: input() };
+    const g = new Recorder();
+    const observed = observe(method.begin(g, inputs), model.description.layers);
+    const forward = model.family.forward(g, model.config, model.weights, {
+      tokens: inputs.tokens,
+      positions: inputs.positions,
+      cache: cache.begin(g, inputs),
+      sparsity: observed.selector,
+      logits: options.logits,
+    });
+    g.keep(forward.logits);
+    if (options.hidden) forward.hidden.forEach((h) => g.keep(h));
+    this.#losses = options.loss
+      ? g.keep(crossEntropy(g, forward.logits, inputs.targets))
+      : undefined;
+
+    const tallies = new Tallies();
+    this.#reads = weightReads(g).map((read) => ({
+      ...read,
+      count: read.select && tallies.place(read.select, read.group ?? 1),
+    }));
+    this.#chosen = {
+      neurons: observed.chosen.neurons.map((s) => tallies.placeSelection(s)),
+      heads: observed.chosen.heads.map((s) => tallies.placeSelection(s)),
+    };
+    this.#counts = backend.allocate('u32', [Math.max(1, tallies.length)], 'state');
+    tallies.record(g, this.#counts);
+
+    this.#backend = backend;
+    this.#options = options;
+    this.#inputs = inputs;
+    this.#forward = forward;
+    this.#description = model.description;
+    this.#program = backend.compile(g.finish());
+  }
+
+  /** Run with T tokens at T positions, rows of sequence 0 unless told otherwise. */
+  async run(rows: {
+    tokens: Int32Array;
+    positions: Int32Array;
+    sequences?: Int32Array;
+    targets?: Int32Array;
+  }): Promise<void> {
+    const { tokens, positions, sequences, targets } = rows;
+    this.#backend.write(this.#inputs.tokens, tokens);
+    this.#backend.write(this.#inputs.positions, positions);
+    if (sequences) this.#backend.write(this.#inputs.sequences, sequences);
+    if (targets) this.#backend.write(this.#inputs.targets, targets);
+    this.#seenSlots = positions.reduce((sum, position) => sum + position + 1, 0);
+    await this.#backend.run(this.#program);
+  }
+
+  /** Logits [T, V], or [1, V] where only the last row's were wanted. */
+  logits(): Promise<Float32Array> {
+    return this.#floats(this.#forward.logits);
+  }
+
+  /** Loss of each row against its target, in nats, [T]. */
+  losses(): Promise<Float32Array> {
+    return this.#floats(this.#losses!);
+  }
+
+  /** Hidden states as `Forward.hidden` has them, where they were kept. */
+  hidden(): Promise<Float32Array[]> {
+    return Promise.all(this.#forward.hidden.map((tensor) => this.#floats(tensor)));
+  }
+
+  async usage(): Promise<StepUsage> {
+    const { layers, neurons, heads } = this.#description;
+    const counts = new Uint32Array((await this.#backend.read(this.#counts)).buffer);
+    const bytes = { weights: 0, predictor: 0, kv: 0 };
+    for (const read of this.#reads) {
+      const times = read.count === undefined ? 1 : counts[read.count];
+      const slots = read.perSlot ? this.#seenSlots : 1;
+      bytes[read.role as keyof typeof bytes] += read.bytes * times * slots;
+    }
+    const shares = (site: Site, of: number): number[] =>
+      Array.from({ length: layers }, (_, layer) => {
+        const place = this.#chosen[site][layer];
+        return place === undefined ? 1 : counts[place] / of;
+      });
+    return { neurons: shares('neurons', neurons), heads: shares('heads', heads), ...bytes };
+  }
+
+  async #floats(tensor: Tensor): Promise<Float32Array> {
+    return new Float32Array((await this.#backend.read(tensor, this.#program)).buffer);
+  }
+
+  /** T */
+  get rows(): number {
+    return this.#options.rows;
+  }
+
+  [Symbol.dispose](): void {
+    this.#program.release();
+    for (const tensor of [...Object.values(this.#inputs), this.#counts]) this.#backend.free(tensor);
+  }
+}
+
+/** Weight, predictor and KV bytes what was recorded so far reads in one run. */
+function weightReads(g: Recorder): Read[] {
+  const roles = ['weights', 'predictor', 'kv'];
+  return g.commands
+    .flatMap(
+      ({ op, operands, params }) =>
+        op.reads?.(operands, params) ??
+        Object.entries(operands).flatMap(([name, tensor]) =>
+          tensor && !op.writes.includes(name)
+            ? [
+                {
+                  role: tensor.role,
+                  bytes: byteLength(tensor.dtype, tensor.shape),
+                  select: undefined,
+                },
+              ]
+            : [],
+        ),
+    )
+    .filter(({ role }) => roles.includes(role));
+}
+
+/** Weight bytes a step reads that selects everything. */
+export function denseBytes(model: Model, cache: Cache, inputs: Tensor, method: Sparsity): number {
+  const g = new Recorder();
+  const rows = { positions: inputs, sequences: inputs };
+  model.family.forward(g, model.config, model.weights, {
+    tokens: inputs,
+    positions: inputs,
+    cache: cache.begin(g, rows),
+    sparsity: method.begin(g, rows),
+    logits: 'last',
+  });
+  return weightReads(g)
+    .filter(({ role }) => role === 'weights')
+    .reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
+/** Remember what a method selects, as it answers. */
+function observe(
+  selector: Selector,
+  layers: number,
+): { selector: Selector; chosen: Record<Site, Selection[]> } {
+  const chosen: Record<Site, Selection[]> = {
+    heads: new Array<Selection>(layers).fill('all'),
+    neurons: new Array<Selection>(layers).fill('all'),
+  };
+  return {
+    chosen,
+    selector: {
+      ...(selector.cut === undefined ? {} : { cut: selector.cut }),
+      select: (site, layer, x, truth) =>
+        (chosen[site][layer] = selector.select(site, layer, x, truth)),
+    },
+  };
+}
+
+/** Places in one small tensor for the counts of selections. */
+class Tallies {
+  readonly #places: { select: Tensor; group: number }[] = [];
+
+  place(select: Tensor, group: number): number {
+    const found = this.#places.findIndex((p) => p.select === select && p.group === group);
+    return found >= 0 ? found : this.#places.push({ select, group }) - 1;
+  }
+
+  placeSelection(selection: Selection): number | undefined {
+    return selection === 'all' ? undefined : this.place(selection, 1);
+  }
+
+  get length(): number {
+    return this.#places.length;
+  }
+
+  record(g: Recorder, counts: Tensor): void {
+    this.#places.forEach(({ select, group }, at) => tally(g, select, counts, at, group));
+  }
+}

@@ -1,0 +1,93 @@
+import type { HostTensor } from './op.ts';
+import type { Site } from './sparsity.ts';
+import type { Tensor } from './tensor.ts';
+
+/**
+ * What training leaves beside a model: for each layer a low-rank predictor of its neurons and one of
+ * its heads, where to put their thresholds, and how all of it came about.
+ */
+export interface PredictorFile {
+  readonly provenance: Provenance;
+  /** L entries. Block 0 has no predictor of heads: no earlier block could ask it. */
+  readonly layers: readonly Readonly<Record<Site, SitePredictor | undefined>>[];
+  /** Thresholds that were measured together, least loss first. */
+  readonly points: readonly OperatingPoint[];
+}
+
+export interface Provenance {
+  /** sha256 of the checkpoint it was trained for. */
+  readonly modelHash: string;
+  readonly family: string;
+  /** sha256 of the calibration text. */
+  readonly textHash: string;
+  /** Ids the predictors were fitted on, and those held out to calibrate and measure. */
+  readonly tokens: number;
+  readonly heldOutTokens: number;
+  readonly seed: number;
+  readonly rank: number;
+  readonly steps: number;
+  readonly version: string;
+}
+
+/**
+ * scores = up · relu(down · x + downBias) + upBias, for x [E] the attention input of the same block
+ * (neurons) or of the one before (heads).
+ */
+export interface SitePredictor {
+  /** int8 [r, E] */
+  readonly down: HostTensor;
+  /** f32 [r] */
+  readonly downBias: HostTensor;
+  /** int8 [N, r] */
+  readonly up: HostTensor;
+  /** f32 [N] */
+  readonly upBias: HostTensor;
+  /** f32 [N]: mean contribution of each unit over the calibration text; `static` ranks by it. */
+  readonly usage: Float32Array;
+  /** What thresholds give on held-out tokens, ascending by threshold. */
+  readonly curve: readonly CurvePoint[];
+}
+
+export interface CurvePoint {
+  readonly threshold: number;
+  /** Share of the truly active units that are selected. */
+  readonly recall: number;
+  /** Share of the selected units that are truly active. */
+  readonly precision: number;
+  /** Share of all units that are selected. */
+  readonly density: number;
+  /** Share of the contribution |a|·‖w‖ that is selected. */
+  readonly kept: number;
+}
+
+export interface OperatingPoint {
+  /** Loss budget this point was calibrated for: relative growth of perplexity. */
+  readonly maxLoss: number;
+  /** Growth that was measured on held-out calibration text. */
+  readonly loss: number;
+  /** L entries; a site that is absent computes all. */
+  readonly thresholds: readonly Readonly<Record<Site, number | undefined>>[];
+  /** Shares of neurons and heads selected by these thresholds, L entries. */
+  readonly densities: readonly Readonly<Record<Site, number>>[];
+}
+
+/** A predictor at one operating point, in a backend's memory. */
+export interface Predictor {
+  readonly file: PredictorFile;
+  readonly weightBytes: number;
+  net(site: Site, layer: number): LowRankNet | undefined;
+  /** Undefined where the point computes all. */
+  threshold(site: Site, layer: number): number | undefined;
+  /** Expected share selected, for controls at equal density. */
+  density(site: Site, layer: number): number;
+  release(): void;
+}
+
+export interface LowRankNet {
+  /** [r, E] */
+  readonly down: Tensor;
+  readonly downBias: Tensor;
+  /** [N, r] */
+  readonly up: Tensor;
+  readonly upBias: Tensor;
+}

@@ -1,0 +1,17 @@
+import type { Method } from '../sparsity.ts';
+import { dense } from './dense.ts';
+import { exact } from './exact.ts';
+import { oracle } from './oracle.ts';
+import { predictor } from './predictor.ts';
+import { random } from './random.ts';
+import { staticChoice } from './static.ts';
+
+/** Every method there is. */
+export const methods: readonly Method[] = [
+  { name: 'dense', needs: 'nothing', create: () => dense },
+  { name: 'exact', needs: 'nothing', create: () => exact },
+  { name: 'predictor', needs: 'predictor', create: predictor },
+  { name: 'oracle', needs: 'counts', create: oracle },
+  { name: 'random', needs: 'counts', create: random },
+  { name: 'static', needs: 'predictor', create: staticChoice },
+];

@@ -1,0 +1,18 @@
+import { selectTop } from '../ops/select.ts';
+import type { MethodContext, Sparsity } from '../sparsity.ts';
+
+/**
+ * The ceiling: the heads and neurons that truly contribute most, found by computing them all first
+ * (Deja Vu's two passes, arXiv 2310.17157 §3; theirs over a whole forward pass, ours block by block).
+ * Saves nothing and reads more than dense; its quality is what a perfect predictor would have.
+ */
+export const oracle = ({ count }: Pick<MethodContext, 'count'>): Sparsity => ({
+  name: 'oracle',
+  begin: (g) => ({
+    cut: 0,
+    select: (site, layer, _x, truth) => {
+      const k = count(site, layer);
+      return k === undefined ? 'all' : selectTop(g, truth(), k);
+    },
+  }),
+});

@@ -1,0 +1,41 @@
+import type { MethodContext, Selection, Site, Sparsity } from '../sparsity.ts';
+
+/**
+ * Sparsity without context: always the heads and neurons that contributed most often over the
+ * calibration text, as many as the predictor would take.
+ */
+export function staticChoice({
+  backend,
+  count,
+  predictor,
+}: Pick<MethodContext, 'backend' | 'count' | 'predictor'>): Sparsity {
+  const chosen = new Map<string, Selection>();
+
+  const choose = (site: Site, layer: number): Selection => {
+    const usage = predictor!.file.layers[layer][site]?.usage;
+    const k = count(site, layer);
+    if (!usage || k === undefined || k === usage.length) return 'all';
+    const best = Array.from(usage.keys())
+      .sort((a, b) => usage[b] - usage[a] || a - b)
+      .slice(0, k)
+      .sort((a, b) => a - b);
+    const tensor = backend.allocate('u32', [1, 1 + usage.length], 'state');
+    const content = new Uint32Array(1 + usage.length);
+    content.set([k, ...best]);
+    backend.write(tensor, content);
+    return tensor;
+  };
+
+  return {
+    name: 'static',
+    begin: () => ({
+      cut: 0,
+      select: (site, layer) => {
+        const key = `${site} ${layer}`;
+        const known = chosen.get(key) ?? choose(site, layer);
+        chosen.set(key, known);
+        return known;
+      },
+    }),
+  };
+}
