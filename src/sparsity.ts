@@ -72,5 +72,7 @@ export interface Method {
   readonly name: string;
   /** `predictor`: cannot do without a predictor file. `counts`: needs one, or fixed densities. */
   readonly needs: 'nothing' | 'counts' | 'predictor';
+  /** Where no share is given, keep as many as the predictor's calibration expects to. */
+  readonly followsPredictor: boolean;
   create(context: MethodContext): Sparsity;
 }

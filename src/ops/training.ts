@@ -206,3 +206,12 @@ export const adamOp: Op<
     });
   },
 };
+
+/** Record one AdamW step on w, in place. */
+export function adam(
+  g: Recorder,
+  tensors: { gradient: Tensor; schedule: Tensor; w: Tensor; m: Tensor; v: Tensor },
+  params: { beta1: number; beta2: number; eps: number; decay: number },
+): void {
+  g.record(adamOp, tensors, params);
+}

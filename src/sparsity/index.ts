@@ -8,10 +8,10 @@ import { staticChoice } from './static.ts';
 
 /** Every method there is. */
 export const methods: readonly Method[] = [
-  { name: 'dense', needs: 'nothing', create: () => dense },
-  { name: 'exact', needs: 'nothing', create: () => exact },
-  { name: 'predictor', needs: 'predictor', create: predictor },
-  { name: 'oracle', needs: 'counts', create: oracle },
-  { name: 'random', needs: 'counts', create: random },
-  { name: 'static', needs: 'predictor', create: staticChoice },
+  { name: 'dense', needs: 'nothing', followsPredictor: false, create: () => dense },
+  { name: 'exact', needs: 'nothing', followsPredictor: false, create: () => exact },
+  { name: 'predictor', needs: 'predictor', followsPredictor: false, create: predictor },
+  { name: 'oracle', needs: 'counts', followsPredictor: true, create: oracle },
+  { name: 'random', needs: 'counts', followsPredictor: true, create: random },
+  { name: 'static', needs: 'predictor', followsPredictor: true, create: staticChoice },
 ];

@@ -1,0 +1,154 @@
+import type { Backend } from '../backend.ts';
+import { EngineError } from '../errors.ts';
+import type { Description } from '../model.ts';
+import type { HostTensor } from '../op.ts';
+import type { LowRankNet, OperatingPoint, Predictor, PredictorFile } from '../predictor.ts';
+import { methods } from '../sparsity/index.ts';
+import type { Method, Site, Sparsity } from '../sparsity.ts';
+import type { Tensor } from '../tensor.ts';
+
+export interface MethodOptions {
+  /** Fixed share of neurons, and of heads, in every layer, in place of calibrated thresholds. */
+  readonly neurons?: number;
+  readonly heads?: number;
+  /** Operating point: growth of perplexity to stay within (default 0.01), … */
+  readonly maxLoss?: number;
+  /** … or share of the truly active neurons to select in each layer. */
+  readonly recall?: number;
+  /** For `random`. Default 0. */
+  readonly seed?: number;
+}
+
+/** The default loss budget: one percent. */
+export const defaultMaxLoss = 0.01;
+
+/** Find a method by name. Throws `BAD_REQUEST`. */
+export function findMethod(name: string): Method {
+  const method = methods.find((m) => m.name === name);
+  if (method) return method;
+  const known = methods.map((m) => m.name).join(', ');
+  throw new EngineError(
+    'BAD_REQUEST',
+    `sparsity: there is no method "${name}"; choose of ${known}`,
+  );
+}
+
+/** Build a method for a model. Throws `NO_PREDICTOR` where it needs one that is not there. */
+export function createMethod(
+  method: Method,
+  backend: Backend,
+  description: Description,
+  predictor: Predictor | undefined,
+  options: MethodOptions = {},
+): Sparsity {
+  const fixed: Record<Site, number | undefined> = {
+    neurons: options.neurons,
+    heads: options.heads,
+  };
+  const units: Record<Site, number> = { neurons: description.neurons, heads: description.heads };
+  for (const [name, value] of Object.entries(fixed))
+    if (value !== undefined && !(value >= 0 && value <= 1))
+      throw new EngineError('BAD_REQUEST', `--${name} is ${value}, expected a share from 0 to 1`);
+  const densitiesKnown = predictor ?? fixed.neurons ?? fixed.heads;
+  if (
+    (method.needs === 'predictor' && !predictor) ||
+    (method.needs === 'counts' && densitiesKnown === undefined)
+  )
+    throw new EngineError(
+      'NO_PREDICTOR',
+      `sparsity ${method.name}: there is no predictor file beside the model; make one with "dejavu train MODEL --text FILE"` +
+        (method.needs === 'counts' ? ', or give --neurons and --heads' : ''),
+    );
+  return method.create({
+    backend,
+    description,
+    predictor,
+    seed: options.seed ?? 0,
+    count(site, layer) {
+      const share =
+        fixed[site] ?? (method.followsPredictor ? predictor?.density(site, layer) : undefined);
+      return share === undefined || share >= 1 ? undefined : Math.round(share * units[site]);
+    },
+  });
+}
+
+/** Put a predictor file's weights into a backend, at the operating point the options ask for. */
+export function placePredictor(
+  backend: Backend,
+  file: PredictorFile,
+  options: Pick<MethodOptions, 'maxLoss' | 'recall'>,
+): Predictor {
+  const point = choosePoint(file, options);
+  const owned: Tensor[] = [];
+  const place = (tensor: HostTensor): Tensor => {
+    const placed = backend.allocate(tensor.dtype, tensor.shape, 'predictor');
+    backend.write(placed, tensor.bytes);
+    owned.push(placed);
+    return placed;
+  };
+  const nets = file.layers.map((layer, l) => {
+    const net = (site: Site): LowRankNet | undefined => {
+      const trained = layer[site];
+      if (!trained || point.thresholds[l][site] === undefined) return undefined;
+      const { down, downBias, up, upBias } = trained;
+      return {
+        down: place(down),
+        downBias: place(downBias),
+        up: place(up),
+        upBias: place(upBias),
+      };
+    };
+    return { neurons: net('neurons'), heads: net('heads') };
+  });
+  return {
+    file,
+    weightBytes: owned.reduce((sum, { storage }) => sum + storage!.bytes, 0),
+    net: (site, layer) => nets[layer][site],
+    threshold: (site, layer) => point.thresholds[layer][site],
+    density: (site, layer) => point.densities[layer][site],
+    release: () => owned.forEach((tensor) => backend.free(tensor)),
+  };
+}
+
+/** The measured point within the loss budget, or thresholds read off the curves for a recall. */
+export function choosePoint(
+  file: PredictorFile,
+  { maxLoss, recall }: Pick<MethodOptions, 'maxLoss' | 'recall'>,
+): OperatingPoint {
+  if (recall !== undefined) {
+    if (!(recall >= 0 && recall <= 1))
+      throw new EngineError('BAD_REQUEST', `--recall is ${recall}, expected a share from 0 to 1`);
+    return pointForRecall(file, recall);
+  }
+  const budget = maxLoss ?? defaultMaxLoss;
+  if (!(budget >= 0))
+    throw new EngineError('BAD_REQUEST', `--max-loss is ${budget}, expected a share such as 1%`);
+  const within = file.points.filter((point) => point.maxLoss <= budget + 1e-12);
+  const chosen = within.at(-1);
+  if (chosen) return chosen;
+  const known = file.points.map((point) => `${100 * point.maxLoss}%`).join(', ');
+  throw new EngineError(
+    'BAD_REQUEST',
+    `--max-loss is ${100 * budget}%, below every point this predictor was calibrated for (${known}); ask for one of them or use --sparsity dense`,
+  );
+}
+
+/** In each layer, the highest threshold that still reaches the recall on held-out text. */
+function pointForRecall(file: PredictorFile, recall: number): OperatingPoint {
+  const picked = file.layers.map((layer) => {
+    const at = (site: Site) => layer[site]?.curve.findLast((point) => point.recall >= recall);
+    return { neurons: at('neurons'), heads: at('heads') };
+  });
+  return {
+    maxLoss: NaN,
+    loss: NaN,
+    thresholds: picked.map(({ neurons, heads }) => ({
+      neurons: neurons?.threshold,
+      heads: heads?.threshold,
+    })),
+    densities: picked.map(({ neurons, heads }) => ({
+      neurons: neurons?.density ?? 1,
+      heads: heads?.density ?? 1,
+    })),
+  };
+}

@@ -1,0 +1,151 @@
+import type { Backend, Program } from '../backend.ts';
+import { linear } from '../ops/linear.ts';
+import { linearTransposed } from '../ops/linear-transposed.ts';
+import { adam, bceGradient, reluGradient, weightGradient } from '../ops/training.ts';
+import { Recorder } from '../program.ts';
+import type { Tensor } from '../tensor.ts';
+
+/** Hyperparameters of AdamW; decay is on the matrices alone. */
+const adamW = { beta1: 0.9, beta2: 0.99, eps: 1e-10, decay: 0 } as const;
+
+/** Weight of an inactive unit in the loss; active ones weigh their contribution, mean 1. */
+const negativeWeight = 1;
+
+export interface NetShape {
+  /** E */
+  readonly inputs: number;
+  /** r */
+  readonly rank: number;
+  /** N */
+  readonly units: number;
+}
+
+/** A low-rank net in f32, as training has it. */
+export interface Net {
+  /** [r, E] */
+  readonly down: Float32Array;
+  /** [r] */
+  readonly downBias: Float32Array;
+  /** [N, r] */
+  readonly up: Float32Array;
+  /** [N] */
+  readonly upBias: Float32Array;
+}
+
+/**
+ * Fits one low-rank net to labels by weighted binary cross-entropy, on the backend: one recorded program
+ * holds the forward pass, the gradients and AdamW.
+ */
+export class Fit implements Disposable {
+  readonly #backend: Backend;
+  readonly #program: Program;
+  readonly #x: Tensor;
+  readonly #labels: Tensor;
+  readonly #schedule: Tensor;
+  readonly #losses: Tensor;
+  readonly #weights: Readonly<Record<keyof Net, Tensor>>;
+  readonly #owned: Tensor[] = [];
+  #step = 0;
+
+  /** `rates`: share of examples each unit is active in, for the first guess. `random`: [0, 1). */
+  constructor(
+    backend: Backend,
+    { inputs, rank, units }: NetShape,
+    batch: number,
+    rates: Float32Array,
+    random: () => number,
+  ) {
+    this.#backend = backend;
+    const allocate = (shape: readonly number[], content?: Float32Array): Tensor => {
+      const tensor = backend.allocate('f32', shape, 'state');
+      if (content) backend.write(tensor, content);
+      this.#owned.push(tensor);
+      return tensor;
+    };
+    const gaussian = (count: number, deviation: number): Float32Array =>
+      Float32Array.from({ length: count }, () => deviation * normal(random));
+    const prior = rates.map((p) => Math.log(clamp(p) / (1 - clamp(p))));
+
+    const weights = {
+      down: allocate([rank, inputs], gaussian(rank * inputs, Math.sqrt(2 / inputs))),
+      downBias: allocate([rank]),
+      up: allocate([units, rank], gaussian(units * rank, Math.sqrt(1 / rank))),
+      upBias: allocate([units], prior),
+    };
+    this.#x = allocate([batch, inputs]);
+    this.#labels = allocate([batch, units]);
+    this.#schedule = allocate([3]);
+
+    const g = new Recorder();
+    const inner = linear(g, {
+      x: this.#x,
+      w: weights.down,
+      bias: weights.downBias,
+      activation: 'relu',
+    });
+    const scores = linear(g, { x: inner, w: weights.up, bias: weights.upBias });
+    const { ds, losses } = bceGradient(g, scores, this.#labels, negativeWeight);
+    const dInner = reluGradient(g, linearTransposed(g, { x: ds, w: weights.up }), inner);
+    const up = weightGradient(g, ds, inner);
+    const down = weightGradient(g, dInner, this.#x);
+    const gradients: Record<keyof Net, Tensor> = {
+      down: down.dw,
+      downBias: down.dbias,
+      up: up.dw,
+      upBias: up.dbias,
+    };
+    for (const key of Object.keys(weights) as (keyof Net)[]) {
+      const w = weights[key];
+      const [m, v] = [allocate(w.shape), allocate(w.shape)];
+      adam(g, { gradient: gradients[key], schedule: this.#schedule, w, m, v }, adamW);
+    }
+    this.#losses = g.keep(losses);
+    this.#weights = weights;
+    this.#program = backend.compile(g.finish());
+  }
+
+  /** One step at a learning rate on x [B, E] and labels [B, N]. */
+  async step(x: Float32Array, labels: Float32Array, rate: number): Promise<void> {
+    this.#step++;
+    const { beta1, beta2 } = adamW;
+    this.#backend.write(this.#x, x);
+    this.#backend.write(this.#labels, labels);
+    this.#backend.write(
+      this.#schedule,
+      Float32Array.of(rate, 1 / (1 - beta1 ** this.#step), 1 / (1 - beta2 ** this.#step)),
+    );
+    await this.#backend.run(this.#program);
+  }
+
+  /** Mean loss over the latest batch. */
+  async loss(): Promise<number> {
+    const losses = await this.#floats(this.#losses);
+    return losses.reduce((a, b) => a + b, 0) / losses.length;
+  }
+
+  async net(): Promise<Net> {
+    const { down, downBias, up, upBias } = this.#weights;
+    return {
+      down: await this.#floats(down),
+      downBias: await this.#floats(downBias),
+      up: await this.#floats(up),
+      upBias: await this.#floats(upBias),
+    };
+  }
+
+  async #floats(tensor: Tensor): Promise<Float32Array> {
+    return new Float32Array((await this.#backend.read(tensor, this.#program)).buffer);
+  }
+
+  [Symbol.dispose](): void {
+    this.#program.release();
+    for (const tensor of this.#owned) this.#backend.free(tensor);
+  }
+}
+
+const clamp = (p: number): number => Math.min(Math.max(p, 1e-4), 1 - 1e-4);
+
+/** A standard normal number (Box and Muller). */
+function normal(random: () => number): number {
+  return Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
+}
