@@ -64,8 +64,13 @@ export interface WeightSpec {
   readonly optional?: boolean;
   /** The checkpoint stores the transpose; engine shape [N, E], file shape [E, N]. */
   readonly transposed?: boolean;
-  /** A part of a larger tensor of the checkpoint: its first axis, and which of its rows are ours. */
+  /**
+   * A part of a larger tensor of the checkpoint: its first axis (of the transpose, where it is stored
+   * transposed), and which of its rows are ours.
+   */
   readonly part?: { readonly rows: number; readonly row: (i: number) => number };
+  /** `rowNorms` of it may be asked for. */
+  readonly norms?: boolean;
 }
 
 /** Weights and constants by name, and norms of output rows by name of the transposed matrix. */

@@ -1,0 +1,104 @@
+import { f16ToF32, f32ToF16 } from '../float16.ts';
+import { hostTensor, rowWriter } from '../host.ts';
+import type { DType } from '../tensor.ts';
+
+/** Types weights have in files. */
+export type FileType = 'f32' | 'f16' | 'bf16';
+/** Types weights have in memory. */
+export type WeightType = Extract<DType, 'f32' | 'f16' | 'int8'>;
+
+/** The f16 bits of every bf16 bit pattern. */
+const bf16ToF16 = ((): Uint16Array => {
+  const table = new Uint16Array(1 << 16);
+  const words = Uint32Array.from(table, (_, bits) => bits << 16);
+  new Float32Array(words.buffer).forEach((x, bits) => (table[bits] = f32ToF16(x)));
+  return table;
+})();
+
+/** Rows of `columns` elements, from one type to another; `bytes` itself where both are the same. */
+export function convertRows(
+  bytes: Uint8Array<ArrayBuffer>,
+  from: FileType,
+  to: WeightType,
+  columns: number,
+): Uint8Array<ArrayBuffer> {
+  if (from === to) return bytes;
+  if (to === 'f32') return bytesOf(widen(bytes, from));
+  if (to === 'f16')
+    return bytesOf(from === 'bf16' ? mapped(words16(bytes)) : narrow(words32(bytes)));
+  const values = widen(bytes, from);
+  const encoded = hostTensor('int8', [values.length / columns, columns]);
+  const write = rowWriter(encoded);
+  for (let row = 0; row * columns < values.length; row++)
+    write(row, values.subarray(row * columns, (row + 1) * columns));
+  return encoded.bytes as Uint8Array<ArrayBuffer>;
+}
+
+/** Every element as f32. */
+export function widen(bytes: Uint8Array<ArrayBuffer>, from: FileType): Float32Array<ArrayBuffer> {
+  if (from === 'f32') return words32(bytes);
+  const bits = words16(bytes);
+  const values = new Float32Array(bits.length);
+  if (from === 'f16') for (let i = 0; i < bits.length; i++) values[i] = f16ToF32[bits[i]];
+  else {
+    const words = new Uint32Array(values.buffer);
+    for (let i = 0; i < bits.length; i++) words[i] = bits[i] << 16;
+  }
+  return values;
+}
+
+function mapped(bits: Uint16Array): Uint16Array<ArrayBuffer> {
+  const halves = new Uint16Array(bits.length);
+  for (let i = 0; i < bits.length; i++) halves[i] = bf16ToF16[bits[i]];
+  return halves;
+}
+
+function narrow(values: Float32Array): Uint16Array<ArrayBuffer> {
+  const halves = new Uint16Array(values.length);
+  for (let i = 0; i < values.length; i++) halves[i] = f32ToF16(values[i]);
+  return halves;
+}
+
+/**
+ * Columns `columns` of a row-major matrix of `rows` x `width` elements, each as a row. Elements stay as
+ * they are; f32 and 16-bit types differ only in size.
+ */
+export function takeColumns(
+  bytes: Uint8Array<ArrayBuffer>,
+  from: FileType,
+  { rows, width, columns }: { rows: number; width: number; columns: readonly number[] },
+): Uint8Array<ArrayBuffer> {
+  const count = columns.length * rows;
+  return from === 'f32'
+    ? bytesOf(gather(words32(bytes), new Float32Array(count), rows, width, columns))
+    : bytesOf(gather(words16(bytes), new Uint16Array(count), rows, width, columns));
+}
+
+/** Rows in tiles, so that the lines of `from` that a tile touches stay in the cache. */
+const tileRows = 64;
+
+function gather<T extends Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer>>(
+  from: T,
+  into: T,
+  rows: number,
+  width: number,
+  columns: readonly number[],
+): T {
+  for (let start = 0; start < rows; start += tileRows) {
+    const end = Math.min(start + tileRows, rows);
+    for (let c = 0; c < columns.length; c++) {
+      const column = columns[c];
+      const row = c * rows;
+      for (let r = start; r < end; r++) into[row + r] = from[r * width + column];
+    }
+  }
+  return into;
+}
+
+const words32 = (bytes: Uint8Array<ArrayBuffer>): Float32Array<ArrayBuffer> =>
+  new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+const words16 = (bytes: Uint8Array<ArrayBuffer>): Uint16Array<ArrayBuffer> =>
+  new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2);
+const bytesOf = (
+  view: Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer>,
+): Uint8Array<ArrayBuffer> => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);

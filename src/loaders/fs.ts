@@ -1,0 +1,99 @@
+import { createHash } from 'node:crypto';
+import { constants } from 'node:fs';
+import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { EngineError } from '../errors.ts';
+import type { Folder, Source } from '../source.ts';
+
+/** What one system call takes. */
+const largestRead = 2 ** 30;
+
+/** Open a file for reading. Throws `FILE_NOT_FOUND`. */
+export async function openFile(path: string): Promise<Source> {
+  let handle: FileHandle;
+  let size: number;
+  try {
+    handle = await open(path, constants.O_RDONLY);
+    const stat = await handle.stat();
+    if (!stat.isFile()) {
+      await handle.close();
+      throw new Error('it is not a file');
+    }
+    size = stat.size;
+  } catch (cause) {
+    throw unreadable(path, 'a file', cause);
+  }
+  return {
+    name: path,
+    size,
+    async read(offset, length) {
+      if (offset + length > size)
+        throw new EngineError(
+          'BAD_CHECKPOINT',
+          `${path}: ${length} bytes at ${offset} lie beyond its end; expected a file of more than ${size} bytes; it may be truncated, fetch it again`,
+        );
+      const bytes = new Uint8Array(length);
+      for (let done = 0; done < length;) {
+        const want = Math.min(length - done, largestRead);
+        const { bytesRead } = await handle.read(bytes, done, want, offset + done);
+        if (bytesRead === 0)
+          throw new EngineError(
+            'BAD_CHECKPOINT',
+            `${path}: ends at ${offset + done} of ${size} bytes; expected it not to change while it is read; load it again`,
+          );
+        done += bytesRead;
+      }
+      return bytes;
+    },
+    [Symbol.asyncDispose]: () => handle.close(),
+  };
+}
+
+/** List a folder. Throws `FILE_NOT_FOUND`. */
+export async function openFolder(path: string): Promise<Folder> {
+  try {
+    const entries = await readdir(path, { withFileTypes: true });
+    const files = entries.filter((entry) => !entry.isDirectory()).map(({ name }) => name);
+    return { name: path, files: files.sort(), open: (file) => openFile(join(path, file)) };
+  } catch (cause) {
+    throw unreadable(path, 'a folder', cause);
+  }
+}
+
+/**
+ * Write a file as a whole or not at all: under a temporary name first, so that a file with the final
+ * name is always complete. Folders on the way are made.
+ */
+export async function replaceFile(path: string, parts: Iterable<Uint8Array>): Promise<void> {
+  const temporary = `${path}.${process.pid}.partial`;
+  await mkdir(dirname(path), { recursive: true });
+  try {
+    const handle = await open(temporary, 'w');
+    try {
+      for (const part of parts) await handle.writeFile(part);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+}
+
+/** SHA-256 of byte chunks, in hexadecimal. */
+export async function sha256(
+  chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const chunk of chunks) hash.update(chunk);
+  return hash.digest('hex');
+}
+
+const unreadable = (path: string, expected: string, cause: unknown): EngineError =>
+  new EngineError(
+    'FILE_NOT_FOUND',
+    `${path}: cannot be read (${cause instanceof Error ? cause.message : String(cause)}); expected ${expected}; check the path`,
+    { cause },
+  );

@@ -1,0 +1,161 @@
+import { z } from 'zod';
+import type { Family, WeightSpec } from '../model.ts';
+import { embed } from '../ops/embed.ts';
+import { attentionBlock } from './parts/attention.ts';
+import { activation, count, endIds, layerCount, parseConfig, refuse } from './parts/config.ts';
+import { embeddingName, headName, logitsOf } from './parts/head.ts';
+import { mlp } from './parts/mlp.ts';
+import { namedNorm } from './parts/norm.ts';
+import {
+  frequenciesName,
+  readRope,
+  ropeFields,
+  ropeFrequencies,
+  rotatedSize,
+  rotationOf,
+} from './parts/rope.ts';
+
+const schema = z.object({
+  ...ropeFields,
+  hidden_size: count,
+  intermediate_size: count,
+  num_hidden_layers: layerCount,
+  num_attention_heads: count,
+  vocab_size: count,
+  max_position_embeddings: count,
+  hidden_act: activation.default('gelu'),
+  layer_norm_eps: z.number().positive().default(1e-5),
+  use_parallel_residual: z.boolean().default(true),
+  attention_bias: z.boolean().default(true),
+  tie_word_embeddings: z.boolean().default(false),
+  eos_token_id: endIds,
+});
+
+type Config = ReturnType<typeof readConfig>;
+
+function readConfig(json: unknown) {
+  const { rope_theta, rotary_emb_base, rope_scaling, rope_parameters, ...config } = parseConfig(
+    schema,
+    json,
+  );
+  const { hidden_size: hidden, num_attention_heads: heads } = config;
+  if (hidden % heads) refuse(`hidden_size is ${hidden}`, `a multiple of its ${heads} heads`);
+  const rope = readRope(
+    { rope_theta, rotary_emb_base, rope_scaling, rope_parameters, ...config },
+    { theta: 10_000, share: 0.25 },
+  );
+  const headDim = hidden / heads;
+  rotatedSize(rope, headDim);
+  return { ...config, headDim, rope };
+}
+
+/** GPT-NeoX (arXiv 2204.06745) and Pythia: partial rotary, parallel or sequential residual. */
+export const gptNeoX: Family<Config> = {
+  name: 'gpt_neox',
+  modelTypes: ['gpt_neox'],
+  config: readConfig,
+
+  describe: (c) => ({
+    family: 'gpt_neox',
+    layers: c.num_hidden_layers,
+    heads: c.num_attention_heads,
+    kvHeads: c.num_attention_heads,
+    headDim: c.headDim,
+    hiddenSize: c.hidden_size,
+    neurons: c.intermediate_size,
+    vocabulary: c.vocab_size,
+    context: c.max_position_embeddings,
+    activation: c.hidden_act,
+    gated: false,
+    endIds: c.eos_token_id,
+  }),
+
+  weights(c) {
+    const { hidden_size: E, intermediate_size: F, vocab_size: V, headDim: D } = c;
+    const specs: Record<string, WeightSpec> = {};
+    const add = (name: string, from: string, spec: Omit<WeightSpec, 'from'>): void => {
+      specs[name] = { ...spec, from: [`gpt_neox.${from}`, from] };
+    };
+    const addNorm = (name: string, from: string): void => {
+      add(name, `${from}.weight`, { kind: 'vector', shape: [E] });
+      add(`${name}.bias`, `${from}.bias`, { kind: 'vector', shape: [E] });
+    };
+
+    add(embeddingName, 'embed_in.weight', { kind: 'matrix', shape: [V, E] });
+    if (!c.tie_word_embeddings)
+      specs[headName] = { kind: 'matrix', shape: [V, E], from: 'embed_out.weight' };
+    addNorm('finalNorm', 'final_layer_norm');
+    for (let i = 0; i < c.num_hidden_layers; i++) {
+      const [block, from] = [`layers.${i}`, `layers.${i}`];
+      addNorm(`${block}.attentionNorm`, `${from}.input_layernorm`);
+      addNorm(`${block}.mlpNorm`, `${from}.post_attention_layernorm`);
+
+      // Query, key and value of a head lie together: [H, 3, D].
+      const fused = `${from}.attention.query_key_value`;
+      ['qProj', 'kProj', 'vProj'].forEach((name, which) => {
+        const row = (r: number): number => (Math.floor(r / D) * 3 + which) * D + (r % D);
+        const part = { rows: 3 * E, row };
+        const to = `${block}.attention.${name}`;
+        add(to, `${fused}.weight`, { kind: 'matrix', shape: [E, E], part });
+        if (c.attention_bias)
+          add(`${to}.bias`, `${fused}.bias`, { kind: 'vector', shape: [E], part });
+      });
+      const out = `${from}.attention.dense`;
+      add(`${block}.attention.oProj`, `${out}.weight`, {
+        kind: 'matrix',
+        shape: [E, E],
+        transposed: true,
+        norms: true,
+      });
+      if (c.attention_bias)
+        add(`${block}.attention.oProj.bias`, `${out}.bias`, { kind: 'vector', shape: [E] });
+
+      const [up, down] = [`${from}.mlp.dense_h_to_4h`, `${from}.mlp.dense_4h_to_h`];
+      add(`${block}.mlp.upProj`, `${up}.weight`, { kind: 'matrix', shape: [F, E] });
+      add(`${block}.mlp.upProj.bias`, `${up}.bias`, { kind: 'vector', shape: [F] });
+      add(`${block}.mlp.downProj`, `${down}.weight`, {
+        kind: 'matrix',
+        shape: [F, E],
+        transposed: true,
+        norms: true,
+      });
+      add(`${block}.mlp.downProj.bias`, `${down}.bias`, { kind: 'vector', shape: [E] });
+    }
+    return specs;
+  },
+
+  constants: (c) => ({ [frequenciesName]: ropeFrequencies(c.rope, c.headDim) }),
+
+  forward(g, c, weights, step) {
+    const eps = c.layer_norm_eps;
+    const rotation = rotationOf(weights);
+    let x = embed(g, { table: weights.get(embeddingName), ids: step.tokens });
+    const hidden = [x];
+    for (let layer = 0; layer < c.num_hidden_layers; layer++) {
+      const block = `layers.${layer}`;
+      const attended = attentionBlock(g, weights, step.cache, step.sparsity, {
+        prefix: `${block}.attention`,
+        layer,
+        x: namedNorm(g, weights, `${block}.attentionNorm`, x, { eps }),
+        add: x,
+        heads: c.num_attention_heads,
+        kvHeads: c.num_attention_heads,
+        headDim: c.headDim,
+        rotation,
+      });
+      const input = c.use_parallel_residual ? x : attended;
+      x = mlp(g, weights, step.sparsity, {
+        prefix: `${block}.mlp`,
+        layer,
+        x: namedNorm(g, weights, `${block}.mlpNorm`, input, { eps }),
+        add: attended,
+        activation: c.hidden_act,
+        gated: false,
+      });
+      hidden.push(x);
+    }
+    x = namedNorm(g, weights, 'finalNorm', x, { eps });
+    hidden[c.num_hidden_layers] = x;
+    return { hidden, logits: logitsOf(g, weights, x, step) };
+  },
+};

@@ -1,0 +1,27 @@
+import { EngineError } from '../errors.ts';
+import type { Family } from '../model.ts';
+import { gptNeoX } from './gpt-neox.ts';
+import { llama } from './llama.ts';
+import { opt } from './opt.ts';
+
+/** Every model family there is. */
+export const families: readonly Family[] = [gptNeoX, llama, opt];
+
+/** The family of a parsed config.json. Throws `BAD_CONFIG`, `UNKNOWN_FAMILY`. */
+export function familyOf(json: unknown, where: string): Family {
+  const named = typeof json === 'object' && json !== null && 'model_type' in json;
+  const modelType = named ? json.model_type : undefined;
+  if (typeof modelType !== 'string')
+    throw new EngineError(
+      'BAD_CONFIG',
+      `${where}: has no model_type; expected the configuration of a Hugging Face checkpoint; check the folder`,
+    );
+  const family = families.find(({ modelTypes }) => modelTypes.includes(modelType));
+  if (family) return family;
+  throw new EngineError(
+    'UNKNOWN_FAMILY',
+    `${where}: model_type is ${JSON.stringify(modelType)}; expected ${families
+      .flatMap(({ modelTypes }) => modelTypes)
+      .join(', ')}; choose another model, or add src/models/${modelType.replaceAll(/\W/g, '-')}.ts`,
+  );
+}

@@ -1,0 +1,167 @@
+import { z } from 'zod';
+import type { Family, WeightSpec } from '../model.ts';
+import { embed } from '../ops/embed.ts';
+import { linear } from '../ops/linear.ts';
+import type { Tensor } from '../tensor.ts';
+import { attentionBlock } from './parts/attention.ts';
+import { activation, count, endIds, layerCount, parseConfig, refuse } from './parts/config.ts';
+import { embeddingName, headName, logitsOf } from './parts/head.ts';
+import { mlp } from './parts/mlp.ts';
+import { namedNorm } from './parts/norm.ts';
+
+const schema = z.object({
+  hidden_size: count,
+  ffn_dim: count,
+  num_hidden_layers: layerCount,
+  num_attention_heads: count,
+  vocab_size: count,
+  max_position_embeddings: count,
+  word_embed_proj_dim: count.optional(),
+  activation_function: activation.default('relu'),
+  do_layer_norm_before: z.boolean().default(true),
+  _remove_final_layer_norm: z.boolean().default(false),
+  enable_bias: z.boolean().default(true),
+  layer_norm_elementwise_affine: z.boolean().default(true),
+  tie_word_embeddings: z.boolean().default(true),
+  eos_token_id: endIds,
+});
+
+type Config = ReturnType<typeof readConfig>;
+
+function readConfig(json: unknown) {
+  const config = parseConfig(schema, json);
+  const { hidden_size: hidden, num_attention_heads: heads } = config;
+  if (hidden % heads) refuse(`hidden_size is ${hidden}`, `a multiple of its ${heads} heads`);
+  return {
+    ...config,
+    headDim: hidden / heads,
+    /** Width of the embeddings. */
+    wordSize: config.word_embed_proj_dim ?? hidden,
+  };
+}
+
+/** torch's default, which no configuration changes. */
+const eps = 1e-5;
+/** Rows of the position table before the one for position 0. */
+const positionOffset = 2;
+
+/** OPT (arXiv 2205.01068): learned positions; norms before (or, in 350m, after) each half of a block. */
+export const opt: Family<Config> = {
+  name: 'opt',
+  modelTypes: ['opt'],
+  config: readConfig,
+
+  describe: (c) => ({
+    family: 'opt',
+    layers: c.num_hidden_layers,
+    heads: c.num_attention_heads,
+    kvHeads: c.num_attention_heads,
+    headDim: c.headDim,
+    hiddenSize: c.hidden_size,
+    neurons: c.ffn_dim,
+    vocabulary: c.vocab_size,
+    context: c.max_position_embeddings,
+    activation: c.activation_function,
+    gated: false,
+    endIds: c.eos_token_id,
+  }),
+
+  weights(c) {
+    const { hidden_size: E, ffn_dim: F, vocab_size: V, wordSize: W } = c;
+    const specs: Record<string, WeightSpec> = {};
+    const add = (name: string, from: string, spec: Omit<WeightSpec, 'from'>): void => {
+      specs[name] = { ...spec, from: [`model.decoder.${from}`, `decoder.${from}`, from] };
+    };
+    const addNorm = (name: string, from: string): void => {
+      if (!c.layer_norm_elementwise_affine) return;
+      add(name, `${from}.weight`, { kind: 'vector', shape: [E] });
+      add(`${name}.bias`, `${from}.bias`, { kind: 'vector', shape: [E] });
+    };
+    const addLinear = (name: string, from: string, outputs: number, inputs: number): void => {
+      add(name, `${from}.weight`, { kind: 'matrix', shape: [outputs, inputs] });
+      if (c.enable_bias) add(`${name}.bias`, `${from}.bias`, { kind: 'vector', shape: [outputs] });
+    };
+    const addTransposed = (name: string, from: string, inputs: number): void => {
+      const shape = [inputs, E];
+      add(name, `${from}.weight`, { kind: 'matrix', shape, transposed: true, norms: true });
+      if (c.enable_bias) add(`${name}.bias`, `${from}.bias`, { kind: 'vector', shape: [E] });
+    };
+
+    add(embeddingName, 'embed_tokens.weight', { kind: 'matrix', shape: [V, W] });
+    if (!c.tie_word_embeddings)
+      specs[headName] = { kind: 'matrix', shape: [V, W], from: 'lm_head.weight' };
+    add('positions', 'embed_positions.weight', {
+      kind: 'matrix',
+      shape: [c.max_position_embeddings + positionOffset, E],
+    });
+    if (W !== E) {
+      add('projectIn', 'project_in.weight', { kind: 'matrix', shape: [E, W] });
+      add('projectOut', 'project_out.weight', { kind: 'matrix', shape: [W, E] });
+    }
+    if (hasFinalNorm(c)) addNorm('finalNorm', 'final_layer_norm');
+    for (let i = 0; i < c.num_hidden_layers; i++) {
+      const block = `layers.${i}`;
+      addNorm(`${block}.attentionNorm`, `${block}.self_attn_layer_norm`);
+      addLinear(`${block}.attention.qProj`, `${block}.self_attn.q_proj`, E, E);
+      addLinear(`${block}.attention.kProj`, `${block}.self_attn.k_proj`, E, E);
+      addLinear(`${block}.attention.vProj`, `${block}.self_attn.v_proj`, E, E);
+      addTransposed(`${block}.attention.oProj`, `${block}.self_attn.out_proj`, E);
+      addNorm(`${block}.mlpNorm`, `${block}.final_layer_norm`);
+      addLinear(`${block}.mlp.upProj`, `${block}.fc1`, F, E);
+      addTransposed(`${block}.mlp.downProj`, `${block}.fc2`, F);
+    }
+    return specs;
+  },
+
+  constants: () => ({}),
+
+  forward(g, c, weights, step) {
+    const before = c.do_layer_norm_before;
+    const words = embed(g, { table: weights.get(embeddingName), ids: step.tokens });
+    const projectIn = weights.find('projectIn');
+    let x = embed(g, {
+      table: weights.get('positions'),
+      ids: step.positions,
+      offset: positionOffset,
+      add: projectIn ? linear(g, { x: words, w: projectIn }) : words,
+    });
+    const hidden = [x];
+    for (let layer = 0; layer < c.num_hidden_layers; layer++) {
+      const block = `layers.${layer}`;
+      const half = (name: string, run: (input: Tensor, add: Tensor) => Tensor): void => {
+        const normed = (y: Tensor): Tensor => namedNorm(g, weights, `${block}.${name}Norm`, y, { eps });
+        x = before ? run(normed(x), x) : normed(run(x, x));
+      };
+      half('attention', (input, add) =>
+        attentionBlock(g, weights, step.cache, step.sparsity, {
+          prefix: `${block}.attention`,
+          layer,
+          x: input,
+          add,
+          heads: c.num_attention_heads,
+          kvHeads: c.num_attention_heads,
+          headDim: c.headDim,
+          rotation: undefined,
+        }),
+      );
+      half('mlp', (input, add) =>
+        mlp(g, weights, step.sparsity, {
+          prefix: `${block}.mlp`,
+          layer,
+          x: input,
+          add,
+          activation: c.activation_function,
+          gated: false,
+        }),
+      );
+      hidden.push(x);
+    }
+    if (hasFinalNorm(c)) x = namedNorm(g, weights, 'finalNorm', x, { eps });
+    const projectOut = weights.find('projectOut');
+    if (projectOut) x = linear(g, { x, w: projectOut });
+    hidden[c.num_hidden_layers] = x;
+    return { hidden, logits: logitsOf(g, weights, x, step) };
+  },
+};
+
+const hasFinalNorm = (c: Config): boolean => c.do_layer_norm_before && !c._remove_final_layer_norm;

@@ -1,0 +1,60 @@
+import { z } from 'zod';
+import { EngineError } from '../../errors.ts';
+import type { Activation } from '../../ops/activation.ts';
+
+/** Reading of config.json, as transformers 4 and 5 write it. */
+
+/** A width, a count: bounded, so that a wrong one is refused and not allocated. */
+export const count = z.int().min(1).max(2 ** 24);
+export const layerCount = z.int().min(1).max(4096);
+/** `eos_token_id`: one id, several, or none. */
+export const endIds = z
+  .union([z.int().min(0), z.array(z.int().min(0))])
+  .nullish()
+  .transform((ids) => (typeof ids === 'number' ? [ids] : (ids ?? [])));
+
+/** transformers' names of activations this engine computes. */
+const activationNames: Readonly<Record<string, Activation>> = {
+  relu: 'relu',
+  gelu: 'gelu',
+  gelu_python: 'gelu',
+  gelu_new: 'geluTanh',
+  gelu_fast: 'geluTanh',
+  gelu_pytorch_tanh: 'geluTanh',
+  silu: 'silu',
+  swish: 'silu',
+};
+
+export const activation = z.string().transform((name, context) => {
+  if (Object.hasOwn(activationNames, name)) return activationNames[name];
+  context.issues.push({
+    code: 'custom',
+    input: name,
+    message: `${JSON.stringify(name)} is none of ${Object.keys(activationNames).join(', ')}`,
+  });
+  return z.NEVER;
+});
+
+/** What would change the computation in any family and is not done. */
+const unsupported = z.object({
+  quantization_config: z.null('quantized checkpoints are not read').optional(),
+});
+
+/** Parse a config.json. Throws `BAD_CONFIG`, naming every field that is wrong. */
+export function parseConfig<S extends z.ZodType>(schema: S, json: unknown): z.output<S> {
+  const result = unsupported.and(schema).safeParse(json);
+  if (result.success) return result.data as z.output<S>;
+  const faults = result.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`);
+  throw new EngineError(
+    'BAD_CONFIG',
+    `config.json: ${faults.join('; ')}; expected a configuration this engine computes; correct it or choose another model`,
+  );
+}
+
+/** Throw `BAD_CONFIG` for one thing found wrong after parsing. */
+export function refuse(found: string, expected: string): never {
+  throw new EngineError(
+    'BAD_CONFIG',
+    `config.json: ${found}; expected ${expected}; correct it or choose another model`,
+  );
+}
