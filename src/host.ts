@@ -1,6 +1,6 @@
 import type { HostTensor } from './op.ts';
 import { f16ToF32, f32ToF16 } from './float16.ts';
-import { byteLength, type DType, int8Group, int8ScaleOffset, rowBytes, size } from './tensor.ts';
+import { byteLength, type DType, quantGroup, rowBytes, scaleOffset, size } from './tensor.ts';
 
 /** A zeroed tensor in JavaScript's memory. */
 export function hostTensor(dtype: DType, shape: readonly number[]): HostTensor {
@@ -41,16 +41,20 @@ export function rowReader(t: HostTensor): (row: number, into: Float32Array) => v
         }
       };
     }
-    case 'int8': {
-      const stride = rowBytes('int8', columns);
-      const scaleOffset = int8ScaleOffset(columns);
-      const data = new Int8Array(t.bytes.buffer, t.bytes.byteOffset, t.bytes.byteLength);
-      const scales = new Uint16Array(t.bytes.buffer, t.bytes.byteOffset, t.bytes.byteLength >> 1);
+    case 'int8':
+    case 'int4': {
+      const { codes, scales, stride, scaleStart } = quantized(t, t.dtype);
+      const code =
+        t.dtype === 'int8'
+          ? (start: number, i: number) => codes[start + i]
+          : (start: number, i: number) => {
+              const byte = codes[start + int4Byte(i)];
+              return (i & 16 ? (byte >> 4) & 15 : byte & 15) - 8;
+            };
       return (row, into) => {
         const start = row * stride;
-        const scaleStart = (start + scaleOffset) >> 1;
         for (let i = 0; i < columns; i++)
-          into[i] = data[start + i] * f16ToF32[scales[scaleStart + ((i / int8Group) | 0)]];
+          into[i] = code(start, i) * f16ToF32[scales[scaleStart(row) + ((i / quantGroup) | 0)]];
       };
     }
     default:
@@ -72,23 +76,24 @@ export function rowWriter(t: HostTensor): (row: number, from: Float32Array) => v
         for (let i = 0; i < columns; i++) data[row * columns + i] = f32ToF16(from[i]);
       };
     }
-    case 'int8': {
-      const stride = rowBytes('int8', columns);
-      const scaleOffset = int8ScaleOffset(columns);
-      const data = new Int8Array(t.bytes.buffer, t.bytes.byteOffset, t.bytes.byteLength);
-      const scales = new Uint16Array(t.bytes.buffer, t.bytes.byteOffset, t.bytes.byteLength >> 1);
+    case 'int8':
+    case 'int4': {
+      const { codes, scales, stride, scaleStart } = quantized(t, t.dtype);
       return (row, from) => {
         const start = row * stride;
-        for (let g = 0; g * int8Group < columns; g++) {
-          const first = g * int8Group;
-          const last = Math.min(first + int8Group, columns);
-          let peak = 0;
-          for (let i = first; i < last; i++) peak = Math.max(peak, Math.abs(from[i]));
-          const code = f32ToF16(peak / 127);
-          const scale = f16ToF32[code];
-          scales[((start + scaleOffset) >> 1) + g] = code;
-          for (let i = first; i < last; i++)
-            data[start + i] = scale > 0 ? clamp127(roundEven(from[i] / scale)) : 0;
+        codes.fill(0, start, start + stride);
+        for (let first = 0; first < columns; first += quantGroup) {
+          const group = from.subarray(first, Math.min(first + quantGroup, columns));
+          const scale = t.dtype === 'int8' ? int8Scale(group) : int4Scale(group);
+          const bits = f32ToF16(scale);
+          const step = f16ToF32[bits];
+          scales[scaleStart(row) + first / quantGroup] = bits;
+          for (let i = 0; i < quantGroup; i++) {
+            const q = step === 0 || i >= group.length ? 0 : roundEven(group[i] / step);
+            if (t.dtype === 'int4')
+              codes[start + int4Byte(first + i)] |= (clamp(q, -8, 7) + 8) << (i & 16 ? 4 : 0);
+            else if (i < group.length) codes[start + first + i] = clamp(q, -127, 127);
+          }
         }
       };
     }
@@ -97,7 +102,40 @@ export function rowWriter(t: HostTensor): (row: number, from: Float32Array) => v
   }
 }
 
-const clamp127 = (q: number): number => Math.max(-127, Math.min(127, q));
+/** Codes and scales of a quantized tensor: rows of `stride` bytes, scales of a row from `scaleStart`. */
+function quantized(
+  t: HostTensor,
+  dtype: 'int8' | 'int4',
+): {
+  codes: Int8Array;
+  scales: Uint16Array;
+  stride: number;
+  scaleStart: (row: number) => number;
+} {
+  const columns = t.shape.at(-1) ?? 1;
+  const stride = rowBytes(dtype, columns);
+  const { buffer, byteOffset, byteLength: length } = t.bytes;
+  return {
+    codes: new Int8Array(buffer, byteOffset, length),
+    scales: new Uint16Array(buffer, byteOffset, length >> 1),
+    stride,
+    scaleStart: (row) => (row * stride + scaleOffset(dtype, columns)) >> 1,
+  };
+}
+
+/** Which byte of an `int4` row holds element i. */
+const int4Byte = (i: number): number => (i >> 5) * 16 + (i & 15);
+
+function int8Scale(group: Float32Array): number {
+  return group.reduce((peak, x) => Math.max(peak, Math.abs(x)), 0) / 127;
+}
+
+/** The element furthest from zero becomes code -8, the one code that has no opposite. */
+function int4Scale(group: Float32Array): number {
+  return group.reduce((peak, x) => (Math.abs(x) > Math.abs(peak) ? x : peak), 0) / -8;
+}
+
+const clamp = (q: number, low: number, high: number): number => Math.max(low, Math.min(high, q));
 
 /** Round half to even, as vector hardware does. */
 function roundEven(x: number): number {

@@ -1,10 +1,10 @@
 import { EngineError } from './errors.ts';
 
 /**
- * Element types. `int8` is a weight encoding, not a plain array: see `rowBytes`. `bf16` only occurs in
- * files; it is converted on load.
+ * Element types. `int8` and `int4` are weight encodings, not plain arrays: see `rowBytes`. `bf16` only
+ * occurs in files; it is converted on load.
  */
-export type DType = 'f32' | 'f16' | 'bf16' | 'int8' | 'u8' | 'i32' | 'u32';
+export type DType = 'f32' | 'f16' | 'bf16' | 'int8' | 'int4' | 'u8' | 'i32' | 'u32';
 
 /** What a piece of memory is for; traffic is reported by role. */
 export type Role = 'weights' | 'predictor' | 'kv' | 'state' | 'scratch';
@@ -28,25 +28,32 @@ export interface Tensor {
   readonly byteOffset: number;
 }
 
-/** Weights in one `int8` group share one f16 scale. */
-export const int8Group = 32;
+/** Consecutive weights of a quantized row that share one f16 scale. */
+export const quantGroup = 32;
 
 const plainBytes = { f32: 4, f16: 2, bf16: 2, u8: 1, i32: 4, u32: 4 } as const;
+
+export const isQuantized = (dtype: DType): dtype is 'int8' | 'int4' =>
+  dtype === 'int8' || dtype === 'int4';
 
 /**
  * Bytes of one row of `columns` elements.
  *
- * A row of `int8` is its elements, zero-padded to a multiple of 4, then one f16 scale for each group
- * of 32, the whole padded to a multiple of 4: element = q * scale. A row is contiguous, scales
+ * A quantized row is its codes, zero-padded to a multiple of 4 bytes, then one f16 scale for each group
+ * of 32, padded to a multiple of 4 bytes: element = code * scale. A row is contiguous, scales
  * included, so a neuron that is skipped is memory that nobody touches.
+ *
+ * `int8` codes are signed bytes. `int4` codes take 16 bytes a group, the last group too: byte i holds
+ * element i of the group in its low half and element i + 16 in its high half, each as code + 8.
  */
 export function rowBytes(dtype: DType, columns: number): number {
-  if (dtype !== 'int8') return plainBytes[dtype] * columns;
-  return int8ScaleOffset(columns) + pad4(2 * Math.ceil(columns / int8Group));
+  if (!isQuantized(dtype)) return plainBytes[dtype] * columns;
+  return scaleOffset(dtype, columns) + pad4(2 * Math.ceil(columns / quantGroup));
 }
 
-/** Where the scales begin within an `int8` row. */
-export const int8ScaleOffset = (columns: number): number => pad4(columns);
+/** Where the scales begin within a quantized row. */
+export const scaleOffset = (dtype: 'int8' | 'int4', columns: number): number =>
+  dtype === 'int8' ? pad4(columns) : (quantGroup / 2) * Math.ceil(columns / quantGroup);
 
 const pad4 = (bytes: number): number => (bytes + 3) & ~3;
 
@@ -68,7 +75,7 @@ export function slice(tensor: Tensor, start: number, count: number): Tensor {
   return view(tensor, [count, ...rest], tensor.byteOffset + start * stride);
 }
 
-/** The same elements in another shape; the last axis of `int8` must stay. */
+/** The same elements in another shape; the last axis of quantized types must stay. */
 export function reshape(tensor: Tensor, shape: readonly number[]): Tensor {
   if (size(shape) !== size(tensor.shape))
     throw new EngineError('INTERNAL', `cannot reshape [${tensor.shape}] to [${shape}]`);
