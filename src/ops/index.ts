@@ -3,6 +3,7 @@ import { attentionOp, storeOp } from './attention.ts';
 import { crossEntropyOp } from './cross-entropy.ts';
 import { addOp, magnitudeOp, multiplyOp } from './elementwise.ts';
 import { embedOp } from './embed.ts';
+import { encodeOp } from './encode.ts';
 import { linearTransposedOp } from './linear-transposed.ts';
 import { linearOp } from './linear.ts';
 import { normOp } from './norm.ts';
@@ -19,6 +20,7 @@ export const ops: readonly Op[] = [
   bceGradientOp,
   crossEntropyOp,
   embedOp,
+  encodeOp,
   linearOp,
   linearTransposedOp,
   magnitudeOp,

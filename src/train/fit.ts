@@ -1,9 +1,10 @@
 import type { Backend, Program } from '../backend.ts';
+import { encode } from '../ops/encode.ts';
 import { linear } from '../ops/linear.ts';
 import { linearTransposed } from '../ops/linear-transposed.ts';
 import { adam, bceGradient, reluGradient, weightGradient } from '../ops/training.ts';
 import { Recorder } from '../program.ts';
-import type { Tensor } from '../tensor.ts';
+import type { DType, Tensor } from '../tensor.ts';
 
 /** Hyperparameters of AdamW; decay is on the matrices alone. */
 const adamW = { beta1: 0.9, beta2: 0.99, eps: 1e-10, decay: 0 } as const;
@@ -35,6 +36,10 @@ export interface Net {
 /**
  * Fits one low-rank net to labels by weighted binary cross-entropy, on the backend: one recorded program
  * holds the forward pass, the gradients and AdamW.
+ *
+ * Matrices are rounded to the type they will be served in before every forward pass, and gradients go
+ * to the f32 originals as if nothing had been rounded (straight-through, arXiv 1308.3432): what is
+ * learned is what is served.
  */
 export class Fit implements Disposable {
   readonly #backend: Backend;
@@ -54,6 +59,7 @@ export class Fit implements Disposable {
     batch: number,
     rates: Float32Array,
     random: () => number,
+    served: DType,
   ) {
     this.#backend = backend;
     const allocate = (shape: readonly number[], content?: Float32Array): Tensor => {
@@ -77,15 +83,19 @@ export class Fit implements Disposable {
     this.#schedule = allocate([3]);
 
     const g = new Recorder();
+    const rounded = {
+      down: encode(g, weights.down, served),
+      up: encode(g, weights.up, served),
+    };
     const inner = linear(g, {
       x: this.#x,
-      w: weights.down,
+      w: rounded.down,
       bias: weights.downBias,
       activation: 'relu',
     });
-    const scores = linear(g, { x: inner, w: weights.up, bias: weights.upBias });
+    const scores = linear(g, { x: inner, w: rounded.up, bias: weights.upBias });
     const { ds, losses } = bceGradient(g, scores, this.#labels, negativeWeight);
-    const dInner = reluGradient(g, linearTransposed(g, { x: ds, w: weights.up }), inner);
+    const dInner = reluGradient(g, linearTransposed(g, { x: ds, w: rounded.up }), inner);
     const up = weightGradient(g, ds, inner);
     const down = weightGradient(g, dInner, this.#x);
     const gradients: Record<keyof Net, Tensor> = {
