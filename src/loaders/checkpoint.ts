@@ -6,7 +6,7 @@ import type { Folder } from '../source.ts';
 import { convertRows, type FileType, takeColumns, type WeightType } from './convert.ts';
 import { openFolder, sha256 } from './fs.ts';
 import { readJsonFile } from './json.ts';
-import { dtypeOf, type Entry, openTensors, type TensorFiles } from './safetensors.ts';
+import { dtypeOf, type Entry, openTensors, type TensorFiles, weightFiles } from './safetensors.ts';
 import { expectFit, plannedBytes, StoredWeights } from './weights.ts';
 
 export interface LoadOptions {
@@ -78,8 +78,8 @@ export async function loadCheckpoint(
 /** SHA-256 of a checkpoint's configuration and weight files: what a predictor was made for. */
 export async function hashCheckpoint(path: string): Promise<string> {
   const folder = await openFolder(path);
-  const files = folder.files.filter((f) => f === 'config.json' || f.endsWith('.safetensors'));
-  return await sha256(contents(folder, files));
+  const { files } = await weightFiles(folder);
+  return await sha256(contents(folder, ['config.json', ...files]));
 }
 
 async function* contents(folder: Folder, files: readonly string[]): AsyncGenerator<Uint8Array> {

@@ -5,7 +5,7 @@ import type { DType } from '../tensor.ts';
 /** Types weights have in files. */
 export type FileType = 'f32' | 'f16' | 'bf16';
 /** Types weights have in memory. */
-export type WeightType = Extract<DType, 'f32' | 'f16' | 'int8'>;
+export type WeightType = Extract<DType, 'f32' | 'f16' | 'int8' | 'int4'>;
 
 /** The f16 bits of every bf16 bit pattern. */
 const bf16ToF16 = ((): Uint16Array => {
@@ -27,7 +27,7 @@ export function convertRows(
   if (to === 'f16')
     return bytesOf(from === 'bf16' ? mapped(words16(bytes)) : narrow(words32(bytes)));
   const values = widen(bytes, from);
-  const encoded = hostTensor('int8', [values.length / columns, columns]);
+  const encoded = hostTensor(to, [values.length / columns, columns]);
   const write = rowWriter(encoded);
   for (let row = 0; row * columns < values.length; row++)
     write(row, values.subarray(row * columns, (row + 1) * columns));

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
-import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { EngineError } from '../errors.ts';
 import type { Folder, Source } from '../source.ts';
@@ -14,12 +14,12 @@ export async function openFile(path: string): Promise<Source> {
   let size: number;
   try {
     handle = await open(path, constants.O_RDONLY);
-    const stat = await handle.stat();
-    if (!stat.isFile()) {
+    const found = await handle.stat();
+    if (!found.isFile()) {
       await handle.close();
       throw new Error('it is not a file');
     }
-    size = stat.size;
+    size = found.size;
   } catch (cause) {
     throw unreadable(path, 'a file', cause);
   }
@@ -48,6 +48,13 @@ export async function openFile(path: string): Promise<Source> {
     [Symbol.asyncDispose]: () => handle.close(),
   };
 }
+
+/** Whether there is a file of this name. */
+export const fileExists = (path: string): Promise<boolean> =>
+  stat(path).then(
+    (found) => found.isFile(),
+    () => false,
+  );
 
 /** List a folder. Throws `FILE_NOT_FOUND`. */
 export async function openFolder(path: string): Promise<Folder> {

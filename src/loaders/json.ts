@@ -1,40 +1,60 @@
 import { EngineError, type ErrorCode } from '../errors.ts';
-import type { Folder, Source } from '../source.ts';
+import type { Folder } from '../source.ts';
 
-/** Far more than any real config or index has. */
-const largestJson = 256 * 2 ** 20;
+/** Far more than any real configuration, index or vocabulary has. */
+const largestText = 256 * 2 ** 20;
 
-/** Parse a whole JSON source. Throws `code` when it is not JSON in UTF-8. */
-export async function readJson(source: Source, code: ErrorCode): Promise<unknown> {
-  if (source.size > largestJson)
-    throw new EngineError(
-      code,
-      `${source.name}: has ${source.size} bytes; expected JSON of at most ${largestJson}; check that it is the right file`,
-    );
-  return parseJson(await source.read(0, source.size), source.name, code);
-}
-
-/** The same of a file in a folder. */
+/** Parse a whole JSON file of a folder. Throws `FILE_NOT_FOUND`, and `code` when it is not JSON. */
 export async function readJsonFile(
   folder: Folder,
   file: string,
   code: ErrorCode,
 ): Promise<unknown> {
+  const { bytes, name } = await readWhole(folder, file, code);
+  return parseJson(bytes, name, code);
+}
+
+/** A whole text file of a folder. Throws `FILE_NOT_FOUND`, and `code` when it is not UTF-8. */
+export async function readTextFile(folder: Folder, file: string, code: ErrorCode): Promise<string> {
+  const { bytes, name } = await readWhole(folder, file, code);
+  return decodeText(bytes, name, code);
+}
+
+async function readWhole(
+  folder: Folder,
+  file: string,
+  code: ErrorCode,
+): Promise<{ bytes: Uint8Array; name: string }> {
   await using source = await folder.open(file);
-  return await readJson(source, code);
+  const { name, size } = source;
+  if (size > largestText)
+    throw new EngineError(
+      code,
+      `${name}: has ${size} bytes; expected text of at most ${largestText}; check that it is the right file`,
+    );
+  return { bytes: await source.read(0, size), name };
+}
+
+function decodeText(bytes: Uint8Array, where: string, code: ErrorCode): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new EngineError(code, `${where}: is not text; expected UTF-8; fetch the file again`, {
+      cause,
+    });
+  }
 }
 
 /** Parse JSON bytes, in which no object may have the same key twice. */
 export function parseJson(bytes: Uint8Array, where: string, code: ErrorCode): unknown {
-  let text: string;
+  const text = decodeText(bytes, where, code);
   let value: unknown;
   try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
     value = JSON.parse(text);
   } catch (cause) {
     throw new EngineError(
       code,
-      `${where}: is not JSON (${cause instanceof Error ? cause.message : String(cause)}); expected JSON in UTF-8; fetch the file again`,
+      `${where}: is not JSON (${cause instanceof Error ? cause.message : String(cause)}); expected JSON; fetch the file again`,
       { cause },
     );
   }

@@ -129,15 +129,33 @@ function entryOf(source: Source, start: number, name: string, value: unknown): E
   return { name, type, shape, offset: start + from, bytes, source };
 }
 
+/** Where a checkpoint's tensors lie; `placed` where an index says which shard holds each. */
+interface Layout {
+  readonly files: readonly string[];
+  readonly placed?: ReadonlyMap<string, string>;
+}
+
+const singleFile = 'model.safetensors';
+const indexFile = `${singleFile}.index.json`;
+
 /**
- * Open the weights of a checkpoint: `model.safetensors`, or the shards that
+ * The weight files of a checkpoint: `model.safetensors`, or the shards that
  * `model.safetensors.index.json` names. Throws `FILE_NOT_FOUND`, `BAD_CHECKPOINT`.
  */
+export async function weightFiles(folder: Folder): Promise<Layout> {
+  if (folder.files.includes(singleFile)) return { files: [singleFile] };
+  if (!folder.files.includes(indexFile))
+    throw new EngineError(
+      'FILE_NOT_FOUND',
+      `${folder.name}: has neither ${singleFile} nor ${indexFile}; expected weights as safetensors; convert older formats first`,
+    );
+  const placed = await readIndex(folder, indexFile);
+  return { files: [...new Set(placed.values())].sort(), placed };
+}
+
+/** Open the weight files of a checkpoint and check their headers. Throws as `weightFiles` does. */
 export async function openTensors(folder: Folder): Promise<TensorFiles> {
-  const single = 'model.safetensors';
-  const index = `${single}.index.json`;
-  const sharded = !folder.files.includes(single) && folder.files.includes(index);
-  const placed = sharded ? await readIndex(folder, index) : undefined;
+  const { files, placed } = await weightFiles(folder);
   const opened: Source[] = [];
   const close = async (): Promise<void> => {
     for (const source of opened) await source[Symbol.asyncDispose]();
@@ -145,7 +163,7 @@ export async function openTensors(folder: Folder): Promise<TensorFiles> {
   const entries = new Map<string, Entry>();
   const metadata: Record<string, string> = {};
   try {
-    for (const file of placed ? new Set(placed.values()) : [single]) {
+    for (const file of files) {
       const source = await folder.open(file);
       opened.push(source);
       const header = await readHeader(source);
@@ -155,7 +173,7 @@ export async function openTensors(folder: Folder): Promise<TensorFiles> {
     }
     for (const [name, file] of placed ?? [])
       if (!entries.has(name))
-        throw failure(`${folder.name}/${file}`)(`has no ${name}`, `what ${index} says`);
+        throw failure(`${folder.name}/${file}`)(`has no ${name}`, `what ${indexFile} says`);
   } catch (error) {
     await close();
     throw error;

@@ -43,7 +43,7 @@ const unsupported = z.object({
 /** Parse a config.json. Throws `BAD_CONFIG`, naming every field that is wrong. */
 export function parseConfig<S extends z.ZodType>(schema: S, json: unknown): z.output<S> {
   const result = unsupported.and(schema).safeParse(json);
-  if (result.success) return result.data as z.output<S>;
+  if (result.success) return result.data;
   const faults = result.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`);
   throw new EngineError(
     'BAD_CONFIG',

@@ -1,0 +1,97 @@
+import { Tokenizer as Library } from '@huggingface/tokenizers';
+import { EngineError } from '../errors.ts';
+import { cutLongPieces } from './pieces.ts';
+
+/** Text to ids and back, as the checkpoint's own tokenizer does it. */
+export interface Tokenizer {
+  /**
+   * Ids of a text, with the special tokens that the checkpoint's post-processor adds and no others.
+   * Special tokens written out in the text become their ids. Throws `BAD_TEXT`.
+   */
+  encode(text: string): number[];
+  /**
+   * Text of ids. Special tokens are left out, unless `special`; ids beyond the vocabulary are too.
+   * Spaces before punctuation stay: what the ids say is what is returned.
+   */
+  decode(ids: readonly number[], options?: { special?: boolean }): string;
+  /** Decode ids as they come. */
+  stream(options?: { special?: boolean }): TextStream;
+}
+
+/** Its texts, one after another, are what `decode` makes of all ids; none ends within a character. */
+export interface TextStream {
+  /** The text that is certain since this id; often empty, when a character spans ids. */
+  push(id: number): string;
+  /** What is left when no id follows. */
+  end(): string;
+}
+
+/** Make a tokenizer of a parsed tokenizer.json and tokenizer_config.json. Throws `NO_TOKENIZER`. */
+export function createTokenizer(json: unknown, config: unknown, where: string): Tokenizer {
+  let library: Library;
+  try {
+    library = new Library(json as object, config as object);
+    cutLongPieces(library, json);
+  } catch (cause) {
+    throw new EngineError(
+      'NO_TOKENIZER',
+      `${where}: cannot be used (${cause instanceof Error ? cause.message : String(cause)}); expected a Hugging Face tokenizer; fetch it again, or pass --ids`,
+      { cause },
+    );
+  }
+
+  const decode = (ids: readonly number[], special = false): string => {
+    const known = ids.filter((id) => library.id_to_token(id) !== undefined);
+    if (known.length === 0) return '';
+    const options = { skip_special_tokens: !special, clean_up_tokenization_spaces: false };
+    return library.decode(known, options);
+  };
+
+  return {
+    encode(text) {
+      const broken = text.search(/\p{Surrogate}/u);
+      if (broken >= 0)
+        throw new EngineError(
+          'BAD_TEXT',
+          `text: half a surrogate pair at ${broken}; expected Unicode that UTF-8 can hold; correct the text`,
+        );
+      if (text === '') return [];
+      const { ids, tokens } = library.encode(text);
+      return ids.map((id, i) => {
+        if (id !== undefined) return id;
+        throw new EngineError(
+          'BAD_TEXT',
+          `text: ${JSON.stringify(tokens[i])} is in no token of ${where}; expected text its vocabulary covers; remove it`,
+        );
+      });
+    },
+    decode: (ids, options) => decode(ids, options?.special),
+    stream: (options) => streamOf((ids) => decode(ids, options?.special)),
+  };
+}
+
+/**
+ * Decodes a window of ids that starts a little before the new ones, since what an id adds may depend
+ * on its neighbours. A window that ends within a character ends in U+FFFD and is held back.
+ */
+function streamOf(decode: (ids: readonly number[]) => string): TextStream {
+  let window: number[] = [];
+  /** Ids of the window whose text is out, and that text. */
+  let told = 0;
+  let before = '';
+  const advance = (text: string): string => {
+    const added = text.slice(before.length);
+    window = window.slice(told);
+    told = window.length;
+    before = decode(window);
+    return added;
+  };
+  return {
+    push(id) {
+      window.push(id);
+      const text = decode(window);
+      return text.length > before.length && !text.endsWith('\ufffd') ? advance(text) : '';
+    },
+    end: () => advance(decode(window)),
+  };
+}
