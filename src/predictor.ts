@@ -24,9 +24,14 @@ export interface Provenance {
   readonly tokens: number;
   readonly heldOutTokens: number;
   readonly seed: number;
+  /** Mean rank of the neurons' predictors, and each layer's. */
   readonly rank: number;
+  readonly ranks: readonly number[];
+  /** Type of the matrices. */
+  readonly type: 'int8' | 'int4';
+  /** Steps of each layer's fit, and examples a step. */
   readonly steps: number;
-  readonly version: string;
+  readonly batch: number;
 }
 
 /**
@@ -34,11 +39,11 @@ export interface Provenance {
  * (neurons) or of the one before (heads).
  */
 export interface SitePredictor {
-  /** int8 [r, E] */
+  /** int8 or int4 [r, E] */
   readonly down: HostTensor;
   /** f32 [r] */
   readonly downBias: HostTensor;
-  /** int8 [N, r] */
+  /** int8 or int4 [N, r] */
   readonly up: HostTensor;
   /** f32 [N] */
   readonly upBias: HostTensor;

@@ -72,13 +72,12 @@ export function createMethod(
   });
 }
 
-/** Put a predictor file's weights into a backend, at the operating point the options ask for. */
+/** Put a predictor file's weights into a backend, with the thresholds of an operating point. */
 export function placePredictor(
   backend: Backend,
   file: PredictorFile,
-  options: Pick<MethodOptions, 'maxLoss' | 'recall'>,
+  point: OperatingPoint,
 ): Predictor {
-  const point = choosePoint(file, options);
   const owned: Tensor[] = [];
   const place = (tensor: HostTensor): Tensor => {
     const placed = backend.allocate(tensor.dtype, tensor.shape, 'predictor');

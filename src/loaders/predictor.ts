@@ -10,7 +10,7 @@ import { readSafetensors, writeSafetensors } from './files.ts';
 
 /**
  * The predictor file: safetensors, one set of tensors `layers.L.SITE.*` for each predictor, and all else
- * as JSON in the header's metadata. Matrices are `int8` rows as the engine keeps them (tensor.ts),
+ * as JSON in the header's metadata. Matrices are quantized rows as the engine keeps them (tensor.ts),
  * stored as U8 [rows, bytes of a row]; biases and usage are F32.
  */
 const formatName = 'dejavu-predictor';
@@ -28,8 +28,10 @@ const provenance = z.object({
   heldOutTokens: z.int().nonnegative(),
   seed: z.int().nonnegative(),
   rank: z.int().positive(),
+  ranks: z.array(z.int().positive()),
+  type: z.enum(['int8', 'int4']),
   steps: z.int().nonnegative(),
-  version: z.string(),
+  batch: z.int().positive(),
 });
 const curve = z.array(
   z.object({
@@ -134,9 +136,9 @@ export async function readPredictor(path: string, model: Description): Promise<P
       const units = name === 'heads' ? model.heads : model.neurons;
       const rank = tensors.get(`${prefix}.down`)?.shape[0] ?? 0;
       const matrix = (part: string, rows: number, columns: number): HostTensor => ({
-        dtype: 'int8',
+        dtype: about.type,
         shape: [rows, columns],
-        bytes: get(`${prefix}.${part}`, [rows, rowBytes('int8', columns)], 'u8').bytes,
+        bytes: get(`${prefix}.${part}`, [rows, rowBytes(about.type, columns)], 'u8').bytes,
       });
       return {
         down: matrix('down', rank, model.hiddenSize),
@@ -152,9 +154,9 @@ export async function readPredictor(path: string, model: Description): Promise<P
   return { provenance: about, layers, points: allPoints };
 }
 
-/** The bytes of an `int8` matrix, as a plain tensor that safetensors can name. */
+/** The bytes of a quantized matrix, as a plain tensor that safetensors can name. */
 function asBytes(matrix: HostTensor): HostTensor {
   const [rows, columns] = matrix.shape;
-  const shape = [rows, rowBytes('int8', columns)];
+  const shape = [rows, rowBytes(matrix.dtype, columns)];
   return { dtype: 'u8', shape, bytes: matrix.bytes.subarray(0, byteLength('u8', shape)) };
 }

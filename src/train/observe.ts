@@ -20,6 +20,7 @@ export interface Observation {
 /** Runs the dense model over text and shows what predictors are trained on. */
 export class Observer implements Disposable {
   readonly rows: number;
+  readonly layers: number;
   readonly #backend: Backend;
   readonly #tokens: Tensor;
   readonly #positions: Tensor;
@@ -58,6 +59,7 @@ export class Observer implements Disposable {
     });
     if (inputs.length !== layers) throw new Error('a block did not ask for its heads');
     this.rows = rows;
+    this.layers = layers;
     this.#backend = backend;
     this.#tokens = tokens;
     this.#positions = positions;

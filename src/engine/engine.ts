@@ -1,0 +1,238 @@
+import type { Backend } from '../backend.ts';
+import { openBackend } from '../backends/index.ts';
+import { EngineError } from '../errors.ts';
+import type { KVPolicy } from '../kv.ts';
+import { cacheBytes } from '../kv/cache.ts';
+import { policies } from '../kv/index.ts';
+import { bundledModel } from '../loaders/bundled.ts';
+import { type Checkpoint, hashCheckpoint, loadCheckpoint } from '../loaders/checkpoint.ts';
+import { fileExists } from '../loaders/fs.ts';
+import { readPredictor } from '../loaders/predictor.ts';
+import type { Description } from '../model.ts';
+import type { Predictor, PredictorFile } from '../predictor.ts';
+import type { Sparsity } from '../sparsity.ts';
+import { loadTokenizer, type Tokenizer } from '../tokenizer/index.ts';
+import { Generation, type GenerateOptions, type Prompt } from './generate.ts';
+import {
+  choosePoint,
+  createMethod,
+  findMethod,
+  type MethodOptions,
+  placePredictor,
+} from './method.ts';
+import { cacheShape, Session } from './session.ts';
+
+export interface OpenOptions extends MethodOptions {
+  /** Default `auto`: the fastest backend that works here. */
+  readonly backend?: string;
+  /** CPU threads. Default: the processors this process may use. */
+  readonly threads?: number;
+  /** Force an instruction set of the native backend. */
+  readonly isa?: string;
+  /** Type of weights in memory. Default `auto`: what the file has. */
+  readonly weights?: 'auto' | 'f32' | 'f16' | 'int8';
+  /** Sparsity method. Default: `predictor` where a predictor file lies beside the model, else `dense`. */
+  readonly sparsity?: string;
+  /** Predictor file. Default: `predictor.safetensors` beside the model. */
+  readonly predictor?: string;
+  /** KV policy. Default `full`. */
+  readonly kv?: string;
+  /** Tokens the cache holds. Default: the model's own limit. */
+  readonly context?: number;
+  /** Refuse what needs more bytes. Default: no limit. */
+  readonly memoryLimit?: number;
+  /** Called with what the engine chose by itself, e.g. a backend. */
+  readonly onNote?: (note: string) => void;
+}
+
+/**
+ * A model, open and ready: `await using engine = await Engine.open('books-6m')`.
+ *
+ * Texts are independent of one another: each generation and each session has its own cache.
+ */
+export class Engine implements AsyncDisposable {
+  /** The name or path it was opened by. */
+  readonly model: string;
+  /** The folder it was read from. */
+  readonly folder: string;
+  readonly backend: Backend;
+  readonly checkpoint: Checkpoint;
+  /** The method decode steps ask. */
+  readonly sparsity: Sparsity;
+  readonly predictor: Predictor | undefined;
+  readonly policy: KVPolicy;
+  /** Tokens one text may have. */
+  readonly context: number;
+  /** Seconds it took to open. */
+  readonly loadSeconds: number;
+  readonly #tokenizer: Tokenizer | undefined;
+
+  private constructor(parts: {
+    model: string;
+    folder: string;
+    backend: Backend;
+    checkpoint: Checkpoint;
+    sparsity: Sparsity;
+    predictor: Predictor | undefined;
+    policy: KVPolicy;
+    context: number;
+    loadSeconds: number;
+    tokenizer: Tokenizer | undefined;
+  }) {
+    this.model = parts.model;
+    this.folder = parts.folder;
+    this.backend = parts.backend;
+    this.checkpoint = parts.checkpoint;
+    this.sparsity = parts.sparsity;
+    this.predictor = parts.predictor;
+    this.policy = parts.policy;
+    this.context = parts.context;
+    this.loadSeconds = parts.loadSeconds;
+    this.#tokenizer = parts.tokenizer;
+  }
+
+  /**
+   * Open a bundled model by name, or a checkpoint folder. Everything that can be refused is refused
+   * here: options, files, memory.
+   */
+  static async open(model: string, options: OpenOptions = {}): Promise<Engine> {
+    const start = performance.now();
+    const folder = bundledModel(model) ?? model;
+    const policy = policies.find(({ name }) => name === (options.kv ?? 'full'));
+    if (!policy)
+      throw new EngineError(
+        'BAD_REQUEST',
+        `--kv is "${options.kv}", expected one of ${policies.map(({ name }) => name).join(', ')}`,
+      );
+    const asked = options.sparsity === undefined ? undefined : findMethod(options.sparsity);
+
+    const { backend, notes } = await openBackend(options.backend ?? 'auto', options);
+    for (const note of notes) options.onNote?.(note);
+    try {
+      const checkpoint = await loadCheckpoint(folder, backend, options);
+      const { description } = checkpoint;
+      const context = chooseContext(options.context, description);
+      expectCacheFits(description, context, checkpoint.weightBytes, options.memoryLimit);
+
+      const path = options.predictor ?? `${folder}/predictor.safetensors`;
+      const wanted = asked?.needs !== 'nothing' && (options.predictor ?? (await fileExists(path)));
+      const file = wanted ? await predictorFor(path, folder, description) : undefined;
+      const predictor = file && placePredictor(backend, file, choosePoint(file, options));
+      const method = asked ?? findMethod(predictor ? 'predictor' : 'dense');
+      return new Engine({
+        model,
+        folder,
+        backend,
+        checkpoint,
+        sparsity: createMethod(method, backend, description, predictor, options),
+        predictor,
+        policy,
+        context,
+        loadSeconds: (performance.now() - start) / 1000,
+        tokenizer: await loadTokenizer(folder),
+      });
+    } catch (error) {
+      await backend[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  get description(): Description {
+    return this.checkpoint.description;
+  }
+
+  /** Throws `NO_TOKENIZER` where the model came without one; ids still work. */
+  get tokenizer(): Tokenizer {
+    if (this.#tokenizer) return this.#tokenizer;
+    throw new EngineError(
+      'NO_TOKENIZER',
+      `${this.folder}: there is no tokenizer.json, expected one to turn text into ids; add it, or give token ids (--ids)`,
+    );
+  }
+
+  get hasTokenizer(): boolean {
+    return this.#tokenizer !== undefined;
+  }
+
+  /** Ids of a prompt; checked against the vocabulary and the context. */
+  encode(prompt: Prompt): Int32Array {
+    const ids = Int32Array.from(
+      typeof prompt === 'string' ? this.tokenizer.encode(prompt) : prompt,
+    );
+    const { vocabulary } = this.description;
+    const wrong = ids.find((id) => !(id >= 0 && id < vocabulary));
+    if (wrong !== undefined)
+      throw new EngineError(
+        'BAD_REQUEST',
+        `prompt: id ${wrong} is outside the vocabulary, expected 0 to ${vocabulary - 1}`,
+      );
+    if (ids.length === 0)
+      throw new EngineError('BAD_TEXT', 'prompt: it has no token, expected at least one');
+    if (ids.length > this.context)
+      throw new EngineError(
+        'PROMPT_TOO_LONG',
+        `prompt: ${ids.length} tokens, expected at most ${this.context}; shorten it or raise --context`,
+      );
+    return ids;
+  }
+
+  /** A new text, decoded by the engine's method or another one. */
+  session(method: Sparsity = this.sparsity): Session {
+    return new Session(this.backend, this.checkpoint, {
+      method,
+      policy: this.policy,
+      capacity: this.context,
+    });
+  }
+
+  /** Another method over the same weights, for comparison within one run. */
+  method(name: string, options: MethodOptions = {}): Sparsity {
+    return createMethod(findMethod(name), this.backend, this.description, this.predictor, options);
+  }
+
+  /** Continue a prompt: text, or token ids. Nothing runs before the result is asked for. */
+  generate(prompt: Prompt, options: GenerateOptions = {}): Generation {
+    return new Generation(this, prompt, options);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.backend[Symbol.asyncDispose]();
+  }
+}
+
+async function predictorFor(
+  path: string,
+  folder: string,
+  description: Description,
+): Promise<PredictorFile> {
+  const file = await readPredictor(path, description);
+  const hash = await hashCheckpoint(folder);
+  if (file.provenance.modelHash === hash) return file;
+  throw new EngineError(
+    'BAD_PREDICTOR',
+    `${path}: made for a model with hash ${file.provenance.modelHash.slice(0, 12)}, expected ${hash.slice(0, 12)} of ${folder}; train one for this model with "dejavu train"`,
+  );
+}
+
+function chooseContext(asked: number | undefined, { context }: Description): number {
+  if (asked === undefined) return context;
+  if (Number.isInteger(asked) && asked >= 1 && asked <= context) return asked;
+  throw new EngineError(
+    'BAD_REQUEST',
+    `--context is ${asked}, expected a whole number from 1 to the model's ${context}`,
+  );
+}
+
+function expectCacheFits(
+  description: Description,
+  context: number,
+  weightBytes: number,
+  limit = Infinity,
+): void {
+  const bytes = cacheBytes(cacheShape(description, context));
+  if (weightBytes + bytes <= limit) return;
+  throw new EngineError(
+    'OUT_OF_MEMORY',
+    `a cache of ${context} tokens takes ${bytes} bytes beside ${weightBytes} of weights, expected at most ${limit} together; lower --context or use smaller --weights`,
+  );
+}

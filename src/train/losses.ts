@@ -1,0 +1,84 @@
+import type { Backend } from '../backend.ts';
+import type { Model } from '../engine/step.ts';
+import { Session } from '../engine/session.ts';
+import { full } from '../kv/full.ts';
+import type { Sparsity } from '../sparsity.ts';
+import { dense } from '../sparsity/dense.ts';
+
+/** A window of ids whose second half is scored, the first half being context. */
+export interface Window {
+  /** Ids before the scored ones; at least one. */
+  readonly context: Int32Array;
+  readonly scored: Int32Array;
+}
+
+/** Cut ids into windows of `length`, each scoring its second half; `most` scored ids in all. */
+export function scoredWindows(ids: Int32Array, length: number, most: number): Window[] {
+  const half = length >> 1;
+  const windows: Window[] = [];
+  for (let start = 0; start + length <= ids.length && windows.length * half < most; start += half)
+    windows.push({
+      context: ids.subarray(start, start + half),
+      scored: ids.subarray(start + half, start + length),
+    });
+  return windows;
+}
+
+/** Loss of every scored id, in nats, by dense prefill. */
+export async function denseLosses(
+  backend: Backend,
+  model: Model,
+  windows: readonly Window[],
+): Promise<Float64Array> {
+  return inWindows(backend, model, dense, windows, async (session, { context, scored }) => {
+    const ids = Int32Array.of(...context, ...scored);
+    const losses = await session.score(ids.subarray(0, -1), ids.subarray(1));
+    return losses.subarray(context.length - 1);
+  });
+}
+
+/** The same as it is served: context by dense prefill, every scored position by a decode step. */
+export async function decodeLosses(
+  backend: Backend,
+  model: Model,
+  method: Sparsity,
+  windows: readonly Window[],
+  signal?: AbortSignal,
+  onWindow?: () => void,
+): Promise<Float64Array> {
+  return inWindows(backend, model, method, windows, async (session, { context, scored }) => {
+    signal?.throwIfAborted();
+    if (context.length > 1) await session.prefill(context.subarray(0, -1));
+    const losses = new Float64Array(scored.length);
+    let last = context[context.length - 1];
+    for (let i = 0; i < scored.length; i++) {
+      losses[i] = await session.scoreDecode(last, scored[i]);
+      last = scored[i];
+    }
+    onWindow?.();
+    return losses;
+  });
+}
+
+async function inWindows(
+  backend: Backend,
+  model: Model,
+  method: Sparsity,
+  windows: readonly Window[],
+  score: (session: Session, window: Window) => Promise<ArrayLike<number>>,
+): Promise<Float64Array> {
+  const capacity = Math.max(...windows.map((w) => w.context.length + w.scored.length));
+  using session = new Session(backend, model, { method, policy: full, capacity });
+  const losses: number[] = [];
+  for (const window of windows) {
+    session.truncate(0);
+    losses.push(...Array.from(await score(session, window)));
+  }
+  return Float64Array.from(losses);
+}
+
+export const mean = (values: ArrayLike<number>): number => {
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i];
+  return sum / values.length;
+};
