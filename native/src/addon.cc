@@ -1,0 +1,271 @@
+// The Node-API surface. Handles are externals that own a shared pointer each; JavaScript's side is
+// src/backends/native/addon.ts, which tells what each function takes and returns.
+#include <node_api.h>
+
+#include <string>
+#include <thread>
+
+#include "isa.h"
+#include "memory.h"
+#include "pool.h"
+
+namespace dejavu {
+namespace {
+
+// A pool, its kernels, and the way back to the JavaScript thread.
+struct Device {
+  const KernelTable* table;
+  std::unique_ptr<Pool> pool;
+  napi_threadsafe_function done = nullptr;
+  int running = 0;  // programs in flight; they keep the event loop alive
+
+  // Also runs when the environment ends, before its thread-safe functions do.
+  static void end(void* data) { static_cast<Device*>(data)->pool.reset(); }
+
+  void close(napi_env env) {
+    if (!pool) return;
+    napi_remove_env_cleanup_hook(env, end, this);
+    pool.reset();
+    napi_release_threadsafe_function(done, napi_tsfn_abort);
+  }
+};
+
+// A Memory, and the holder that its ArrayBuffer keeps while it has one.
+struct Piece {
+  std::shared_ptr<Memory> memory;
+  std::shared_ptr<Memory>* in_buffer = nullptr;
+};
+
+struct Pending {
+  Device* device;
+  napi_deferred deferred;
+};
+
+template <int count>
+struct Arguments {
+  napi_value value[count > 0 ? count : 1];
+
+  Arguments(napi_env env, napi_callback_info info) {
+    size_t n = count;
+    napi_get_cb_info(env, info, &n, value, nullptr, nullptr);
+  }
+};
+
+napi_value fail(napi_env env, const char* code, const std::string& message) {
+  napi_throw_error(env, code, message.c_str());
+  return nullptr;
+}
+
+template <class T>
+T* handle(napi_env env, napi_value value) {
+  void* data = nullptr;
+  napi_get_value_external(env, value, &data);
+  return static_cast<T*>(data);
+}
+
+template <class T>
+napi_value wrap(napi_env env, T* data) {
+  napi_value result;
+  napi_create_external(
+      env, data, [](napi_env, void* p, void*) { delete static_cast<T*>(p); }, nullptr, &result);
+  return result;
+}
+
+napi_value text(napi_env env, const char* s) {
+  napi_value result;
+  napi_create_string_utf8(env, s, NAPI_AUTO_LENGTH, &result);
+  return result;
+}
+
+// isas(): string[]
+napi_value isas(napi_env env, napi_callback_info) {
+  napi_value result;
+  napi_create_array(env, &result);
+  uint32_t i = 0;
+  for (const KernelTable* table : available_isas())
+    napi_set_element(env, result, i++, text(env, table->isa));
+  return result;
+}
+
+void resolve(napi_env env, napi_value, void*, void* data) {
+  std::unique_ptr<Pending> pending(static_cast<Pending*>(data));
+  if (!env) return;
+  napi_value undefined;
+  napi_get_undefined(env, &undefined);
+  napi_resolve_deferred(env, pending->deferred, undefined);
+  if (--pending->device->running == 0)
+    napi_unref_threadsafe_function(env, pending->device->done);
+}
+
+// open(isa, threads): device
+napi_value open(napi_env env, napi_callback_info info) {
+  Arguments<2> in(env, info);
+  char isa[16] = {};
+  size_t length;
+  int32_t threads = 1;
+  napi_get_value_string_utf8(env, in.value[0], isa, sizeof isa, &length);
+  napi_get_value_int32(env, in.value[1], &threads);
+  for (const KernelTable* table : available_isas()) {
+    if (std::string(isa) != table->isa) continue;
+    auto device = std::make_unique<Device>();
+    device->table = table;
+    device->pool = std::make_unique<Pool>(threads);
+    napi_create_threadsafe_function(env, nullptr, nullptr, text(env, "dejavu"), 0, 1, nullptr,
+                                    nullptr, nullptr, resolve, &device->done);
+    napi_unref_threadsafe_function(env, device->done);
+    napi_add_env_cleanup_hook(env, Device::end, device.get());
+    napi_value result;
+    napi_create_external(
+        env, device.release(),
+        [](napi_env finalizer_env, void* p, void*) {
+          std::unique_ptr<Device> unused(static_cast<Device*>(p));
+          unused->close(finalizer_env);
+        },
+        nullptr, &result);
+    return result;
+  }
+  return fail(env, "NO_ISA", "no such instruction set here");
+}
+
+// kernels(device): string[]
+napi_value kernels(napi_env env, napi_callback_info info) {
+  Arguments<1> in(env, info);
+  const KernelTable* table = handle<Device>(env, in.value[0])->table;
+  napi_value result;
+  napi_create_array(env, &result);
+  for (int i = 0; i < table->count; i++)
+    napi_set_element(env, result, static_cast<uint32_t>(i), text(env, table->kernels[i].op));
+  return result;
+}
+
+// fastF16(device): boolean
+napi_value fast_f16(napi_env env, napi_callback_info info) {
+  Arguments<1> in(env, info);
+  napi_value result;
+  napi_get_boolean(env, handle<Device>(env, in.value[0])->table->fast_f16, &result);
+  return result;
+}
+
+// close(device): ends the threads.
+napi_value close(napi_env env, napi_callback_info info) {
+  Arguments<1> in(env, info);
+  handle<Device>(env, in.value[0])->close(env);
+  return nullptr;
+}
+
+// allocate(bytes): memory | undefined
+napi_value allocate(napi_env env, napi_callback_info info) {
+  Arguments<1> in(env, info);
+  double bytes = 0;
+  napi_get_value_double(env, in.value[0], &bytes);
+  auto memory = Memory::allocate(static_cast<size_t>(bytes));
+  return memory ? wrap(env, new Piece{std::move(memory)}) : nullptr;
+}
+
+// buffer(memory): ArrayBuffer over it; asked once.
+napi_value buffer(napi_env env, napi_callback_info info) {
+  Arguments<1> in(env, info);
+  Piece* piece = handle<Piece>(env, in.value[0]);
+  auto* held = new std::shared_ptr<Memory>(piece->memory);
+  napi_value result;
+  const napi_status status = napi_create_external_arraybuffer(
+      env, piece->memory->data(), piece->memory->bytes(),
+      [](napi_env, void*, void* p) { delete static_cast<std::shared_ptr<Memory>*>(p); }, held,
+      &result);
+  if (status != napi_ok) {
+    delete held;
+    return fail(env, "NO_BUFFER", "this runtime has no external ArrayBuffers");
+  }
+  piece->in_buffer = held;
+  return result;
+}
+
+// free(memory, buffer): detaches the buffer; the memory goes when no program points into it.
+napi_value release_memory(napi_env env, napi_callback_info info) {
+  Arguments<2> in(env, info);
+  Piece* piece = handle<Piece>(env, in.value[0]);
+  if (!piece->memory) return nullptr;
+  std::shared_ptr<Memory> held = std::move(piece->memory);
+  if (piece->in_buffer) {
+    piece->in_buffer->reset();
+    piece->in_buffer = nullptr;
+    napi_detach_arraybuffer(env, in.value[1]);
+  }
+  return nullptr;
+}
+
+// compile(device, tape: Float64Array, memory[]): program
+napi_value compile(napi_env env, napi_callback_info info) {
+  Arguments<3> in(env, info);
+  Device* device = handle<Device>(env, in.value[0]);
+  size_t length = 0;
+  void* tape = nullptr;
+  napi_get_typedarray_info(env, in.value[1], nullptr, &length, &tape, nullptr, nullptr);
+  uint32_t pieces = 0;
+  napi_get_array_length(env, in.value[2], &pieces);
+  std::vector<std::shared_ptr<Memory>> memory;
+  for (uint32_t i = 0; i < pieces; i++) {
+    napi_value element;
+    napi_get_element(env, in.value[2], i, &element);
+    memory.push_back(handle<Piece>(env, element)->memory);
+    if (!memory.back()) return fail(env, "FREED", "a tensor's memory has been freed");
+  }
+  if (!device->pool) return fail(env, "CLOSED", "the backend is closed");
+  std::string error;
+  auto program = Program::parse(static_cast<const double*>(tape), length, std::move(memory),
+                                *device->table, device->pool->threads(), &error);
+  if (!program) return fail(env, "BAD_TAPE", error);
+  return wrap(env, new std::shared_ptr<const Program>(std::move(program)));
+}
+
+// release(program)
+napi_value release_program(napi_env env, napi_callback_info info) {
+  Arguments<1> in(env, info);
+  handle<std::shared_ptr<const Program>>(env, in.value[0])->reset();
+  return nullptr;
+}
+
+// run(device, program): Promise<void>
+napi_value run(napi_env env, napi_callback_info info) {
+  Arguments<2> in(env, info);
+  Device* device = handle<Device>(env, in.value[0]);
+  const auto& program = *handle<std::shared_ptr<const Program>>(env, in.value[1]);
+  if (!device->pool) return fail(env, "CLOSED", "the backend is closed");
+  if (!program) return fail(env, "RELEASED", "the program has been released");
+  napi_value promise;
+  auto* pending = new Pending{device, nullptr};
+  napi_create_promise(env, &pending->deferred, &promise);
+  if (device->running++ == 0) napi_ref_threadsafe_function(env, device->done);
+  auto order = std::make_shared<Run>();
+  order->program = program;
+  order->finished = [pending] {
+    napi_call_threadsafe_function(pending->device->done, pending, napi_tsfn_nonblocking);
+  };
+  device->pool->submit(std::move(order));
+  return promise;
+}
+
+napi_value start(napi_env env, napi_value exports) {
+  const napi_property_descriptor functions[] = {
+#define DEJAVU_FUNCTION(name, f) {name, nullptr, f, nullptr, nullptr, nullptr, napi_default, nullptr}
+      DEJAVU_FUNCTION("isas", isas),
+      DEJAVU_FUNCTION("open", open),
+      DEJAVU_FUNCTION("kernels", kernels),
+      DEJAVU_FUNCTION("fastF16", fast_f16),
+      DEJAVU_FUNCTION("close", close),
+      DEJAVU_FUNCTION("allocate", allocate),
+      DEJAVU_FUNCTION("buffer", buffer),
+      DEJAVU_FUNCTION("free", release_memory),
+      DEJAVU_FUNCTION("compile", compile),
+      DEJAVU_FUNCTION("release", release_program),
+      DEJAVU_FUNCTION("run", run),
+#undef DEJAVU_FUNCTION
+  };
+  napi_define_properties(env, exports, sizeof functions / sizeof functions[0], functions);
+  return exports;
+}
+
+}  // namespace
+}  // namespace dejavu
+
+NAPI_MODULE_INIT() { return dejavu::start(env, exports); }

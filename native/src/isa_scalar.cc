@@ -1,0 +1,4 @@
+#include "simd_scalar.h"
+
+#define DEJAVU_ISA scalar
+#include "kernels/table.h"

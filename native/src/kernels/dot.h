@@ -1,0 +1,74 @@
+// Tiles of dot products between rows of weights and rows of activations.
+//
+// Each dot product has one vector accumulator that runs over the row from its beginning, and one
+// horizontal sum at its end. So its bits depend on the two rows alone: not on the tile, on the number
+// of activations, on what else is selected, or on the task.
+#pragma once
+
+namespace dejavu::DEJAVU_ISA {
+
+// out[t * out_stride + r] = w[r] · x[t] over E elements. `ahead`: rows to prefetch meanwhile, or null.
+template <class D, int R, int T>
+static void dot_tile(const uint8_t* const* w, const uint8_t* const* ahead, const float* x,
+                     int64_t x_stride, int64_t E, float* out, int64_t out_stride) {
+  typename D::Row row[R];
+  V sums[R][T];
+  for (int r = 0; r < R; r++) {
+    row[r] = D::row(w[r], E);
+    for (int t = 0; t < T; t++) sums[r][t] = zero();
+  }
+  for (int64_t e0 = 0, e1; e0 < E; e0 = e1) {
+    e1 = chunk_end(e0, E);
+    for (int r = 0; r < R; r++) row[r].prepare(e0, e1);
+    int64_t e = e0;
+    for (; e + W <= e1; e += W) {
+      if (ahead && e % D::line == 0)
+        for (int r = 0; r < R; r++) __builtin_prefetch(ahead[r] + e / D::line * 64);
+      V v[R];
+      for (int r = 0; r < R; r++) v[r] = row[r].at(e);
+      for (int t = 0; t < T; t++) {
+        const V a = load(x + t * x_stride + e);
+        for (int r = 0; r < R; r++) sums[r][t] = fma(v[r], a, sums[r][t]);
+      }
+    }
+    if (e < e1)
+      for (int r = 0; r < R; r++)
+        for (int t = 0; t < T; t++)
+          sums[r][t] = fma(row[r].at(e, e1 - e), load(x + t * x_stride + e, e1 - e), sums[r][t]);
+  }
+  for (int r = 0; r < R; r++)
+    for (int t = 0; t < T; t++) out[t * out_stride + r] = sum(sums[r][t]);
+}
+
+template <class D, int R>
+static inline void dot_tiles(int T, const uint8_t* const* w, const uint8_t* const* ahead,
+                             const float* x, int64_t x_stride, int64_t E, float* out,
+                             int64_t out_stride) {
+  if (T == dot_cols)
+    dot_tile<D, R, dot_cols>(w, ahead, x, x_stride, E, out, out_stride);
+  else if (T == 1)
+    dot_tile<D, R, 1>(w, ahead, x, x_stride, E, out, out_stride);
+  else if (T == 2)
+    dot_tile<D, R, 2>(w, ahead, x, x_stride, E, out, out_stride);
+  else
+    dot_tile<D, R, 3>(w, ahead, x, x_stride, E, out, out_stride);
+}
+
+// All dot products of `rows` rows and T activations. `ahead` as above, one for each row.
+template <class D>
+static void dots(const uint8_t* const* w, const uint8_t* const* ahead, int64_t rows, const float* x,
+                 int64_t x_stride, int64_t T, int64_t E, float* out, int64_t out_stride) {
+  for (int64_t t = 0, n; t < T; t += n) {
+    n = T - t >= dot_cols ? dot_cols : least(3, T - t);
+    const uint8_t* const* next = t == 0 ? ahead : nullptr;
+    int64_t r = 0;
+    for (; r + dot_rows <= rows; r += dot_rows)
+      dot_tiles<D, dot_rows>(static_cast<int>(n), w + r, next ? next + r : nullptr,
+                             x + t * x_stride, x_stride, E, out + t * out_stride + r, out_stride);
+    for (; r < rows; r++)
+      dot_tiles<D, 1>(static_cast<int>(n), w + r, next ? next + r : nullptr, x + t * x_stride,
+                      x_stride, E, out + t * out_stride + r, out_stride);
+  }
+}
+
+}  // namespace dejavu::DEJAVU_ISA

@@ -1,0 +1,96 @@
+// linear: y[t, n] = act(x[t] · w[n] + bias[n]), all n or those selected.
+#pragma once
+
+namespace dejavu::DEJAVU_ISA::linear {
+
+enum { x, w, bias, select, y };
+enum { activation, block };
+
+constexpr int64_t batch = 32;  // rows whose results are written together
+
+// Above this many activations a batch of rows is decoded once, not once for each tile.
+constexpr int64_t decode_above = 2 * dot_cols;
+
+static int tasks(const Command& c, int threads) {
+  const Operand& weights = c.operand[w];
+  const int64_t rows = per_row(c.operand[select]) ? 1 : c.operand[x].dim[0];
+  return split(weights.dim[0], weights.size() * rows, threads);
+}
+
+static size_t workspace(const Command& c) {
+  const int64_t T = c.operand[x].dim[0];
+  const int64_t panel = T > decode_above && c.operand[w].type != DType::f32
+                            ? batch * c.operand[w].dim[1]
+                            : 0;
+  return sizeof(float) * static_cast<size_t>(T * batch + panel);
+}
+
+// Adds the bias of output rows[i], activates and writes `count` results of each of T activations.
+static void finish(const Command& c, const int64_t* rows, int64_t count, int64_t t0, int64_t T,
+                   float* results) {
+  const int64_t N = c.operand[w].dim[0];
+  const int code = static_cast<int>(c.param[activation]);
+  float offset[batch] = {};
+  if (c.operand[bias].data)
+    for (int64_t i = 0; i < count; i++) offset[i] = c.operand[bias].f32()[rows[i]];
+  for (int64_t t = 0; t < T; t++) {
+    float* row = results + t * batch;
+    float* out = c.operand[y].f32() + (t0 + t) * N;
+    for (int64_t i = 0; i < batch; i += W)
+      store(row + i, activate(code, add(load(row + i), load(offset + i))));
+    if (rows[count - 1] - rows[0] == count - 1)
+      memcpy(out + rows[0], row, static_cast<size_t>(count) * sizeof(float));
+    else
+      for (int64_t i = 0; i < count; i++) out[rows[i]] = row[i];
+  }
+}
+
+// Outputs begin … end-1 of `outputs` for activations t0 … t0+T-1.
+template <class D>
+static void project(const Command& c, Chosen outputs, Range range, int64_t t0, int64_t T,
+                    float* results) {
+  const Operand& weights = c.operand[w];
+  const int64_t E = weights.dim[1];
+  const int64_t stride = row_bytes(weights.type, E);
+  const float* input = c.operand[x].f32() + t0 * E;
+  float* panel = results + c.operand[x].dim[0] * batch;
+  const auto at = [&](int64_t i) { return weights.data + outputs[i] * stride; };
+  for (int64_t i = range.begin; i < range.end; i += batch) {
+    const int64_t count = least(batch, range.end - i);
+    int64_t rows[batch];
+    const uint8_t* place[batch + dot_rows];
+    for (int64_t r = 0; r < count; r++) rows[r] = outputs[i + r];
+    for (int64_t r = 0; r < count + dot_rows; r++) place[r] = at(least(i + r, range.end - 1));
+    if (T > decode_above) {
+      const bool decoded = weights.type == DType::f32;
+      for (int64_t r = 0; !decoded && r < count; r++) {
+        decode_row<D>(D::row(place[r], E), 0, E, panel + r * E);
+        place[r] = reinterpret_cast<const uint8_t*>(panel + r * E);
+      }
+      dots<F32>(place, nullptr, count, input, E, T, E, results, batch);
+    } else {
+      for (int64_t r = 0; r < count; r += dot_rows)
+        dots<D>(place + r, place + r + dot_rows, least(dot_rows, count - r), input, E, T, E,
+                results + r, batch);
+    }
+    finish(c, rows, count, t0, T, results);
+  }
+}
+
+static void run(const Command& c, int task, float* results) {
+  const Operand& weights = c.operand[w];
+  const int64_t T = c.operand[x].dim[0];
+  const int64_t each = per_row(c.operand[select]) ? 1 : T;
+  memset(results, 0, sizeof(float) * static_cast<size_t>(T * batch));
+  with_weights(weights.type, [&](auto type) {
+    for (int64_t t = 0; t < T; t += each) {
+      const Chosen outputs = chosen(c.operand[select], t, weights.dim[0],
+                                    static_cast<int64_t>(c.param[block]));
+      project<decltype(type)>(c, outputs, share(outputs.size(), task, c.tasks), t, each, results);
+    }
+  });
+}
+
+static constexpr Kernel kernel{"linear", 5, 2, 1u << bias | 1u << select, tasks, workspace, run};
+
+}  // namespace dejavu::DEJAVU_ISA::linear

@@ -1,0 +1,59 @@
+// rotaryAngles and rotary.
+#pragma once
+
+namespace dejavu::DEJAVU_ISA::rotary_angles {
+
+enum { positions, frequencies, y };
+enum { scale };
+
+static int tasks(const Command& c, int threads) {
+  return split(c.operand[positions].dim[0], 64 * c.operand[y].size(), threads);
+}
+
+static void run(const Command& c, int task, float*) {
+  const int64_t F = c.operand[frequencies].dim[0];
+  const Range rows = share(c.operand[positions].dim[0], task, c.tasks);
+  for (int64_t t = rows.begin; t < rows.end; t++) {
+    float* out = c.operand[y].f32() + t * 2 * F;
+    const double position = c.operand[positions].i32()[t];
+    for (int64_t i = 0; i < F; i++) {
+      const double angle = position * static_cast<double>(c.operand[frequencies].f32()[i]);
+      out[i] = static_cast<float>(cos(angle) * c.param[scale]);
+      out[F + i] = static_cast<float>(sin(angle) * c.param[scale]);
+    }
+  }
+}
+
+static constexpr Kernel kernel{"rotaryAngles", 3, 1, 0, tasks, nullptr, run};
+
+}  // namespace dejavu::DEJAVU_ISA::rotary_angles
+
+namespace dejavu::DEJAVU_ISA::rotary {
+
+enum { x, angles, y };
+
+static int tasks(const Command& c, int threads) {
+  return split(c.operand[x].dim[0], c.operand[x].size(), threads);
+}
+
+static void run(const Command& c, int task, float*) {
+  const int64_t N = c.operand[x].dim[1], D = c.operand[x].dim[2];
+  const int64_t R = c.operand[angles].dim[1], half = R / 2;
+  const Range rows = share(c.operand[x].dim[0], task, c.tasks);
+  for (int64_t t = rows.begin; t < rows.end; t++) {
+    const float *cosine = c.operand[angles].f32() + t * R, *sine = cosine + half;
+    for (int64_t n = 0; n < N; n++) {
+      const float* in = c.operand[x].f32() + (t * N + n) * D;
+      float* out = c.operand[y].f32() + (t * N + n) * D;
+      for (int64_t i = 0; i < half; i++) {
+        out[i] = in[i] * cosine[i] - in[i + half] * sine[i];
+        out[i + half] = in[i + half] * cosine[i] + in[i] * sine[i];
+      }
+      for (int64_t i = R; i < D; i++) out[i] = in[i];
+    }
+  }
+}
+
+static constexpr Kernel kernel{"rotary", 3, 0, 0, tasks, nullptr, run};
+
+}  // namespace dejavu::DEJAVU_ISA::rotary

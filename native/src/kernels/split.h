@@ -1,0 +1,47 @@
+// How work is shared among tasks, and what a selection chooses.
+#pragma once
+
+namespace dejavu::DEJAVU_ISA {
+
+static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// Tasks for `units` shares of work that take `steps` multiplications in all.
+static inline int split(int64_t units, int64_t steps, int threads) {
+  constexpr int64_t worth_a_task = 1 << 15;
+  if (threads == 1) return 1;
+  return static_cast<int>(most(1, least(least(units, steps / worth_a_task), threads * 8)));
+}
+
+struct Range {
+  int64_t begin, end;
+};
+
+// The share of `units` that `task` of `tasks` has, in steps of `step`.
+static inline Range share(int64_t units, int task, int tasks, int64_t step = 1) {
+  const int64_t steps = (units + step - 1) / step;
+  return {least(units, steps * task / tasks * step), least(units, steps * (task + 1) / tasks * step)};
+}
+
+// Indices chosen for one row: `count` of a selection, or all of 0 … count-1; each stands for `block`.
+struct Chosen {
+  const uint32_t* index;
+  int64_t count;
+  int64_t block;
+
+  int64_t size() const { return count * block; }
+  int64_t operator[](int64_t i) const {
+    if (!index) return i;
+    return block == 1 ? index[i] : index[i / block] * block + i % block;
+  }
+};
+
+static inline bool per_row(const Operand& select) { return select.data && select.dim[0] > 1; }
+
+static inline Chosen chosen(const Operand& select, int64_t row, int64_t n, int64_t block = 1) {
+  if (!select.data) return {nullptr, n / block, block};
+  const uint32_t* start = select.u32() + (select.dim[0] > 1 ? row : 0) * select.dim[1];
+  return {start + 1, start[0], block};
+}
+
+}  // namespace dejavu::DEJAVU_ISA

@@ -1,0 +1,60 @@
+// Every kernel, compiled for the instruction set whose SIMD layer was included before: DEJAVU_ISA.
+//
+// Nothing of the C++ library is used here: its inline functions, compiled with this translation
+// unit's flags, could be the ones the linker keeps for all.
+#include <math.h>
+#include <string.h>
+
+#include "../tensor.h"
+#include "split.h"
+//
+#include "activation.h"
+#include "decode.h"
+//
+#include "dot.h"
+#include "outer.h"
+//
+#include "attention.h"
+#include "elementwise.h"
+#include "encode.h"
+#include "linear.h"
+#include "linear_transposed.h"
+#include "norm.h"
+#include "rotary.h"
+#include "select.h"
+#include "training.h"
+
+namespace dejavu::DEJAVU_ISA {
+
+static constexpr Kernel kernels[] = {
+    adam::kernel,
+    attention::kernel,
+    bce_gradient::kernel,
+    cache_store::kernel,
+    cross_entropy::kernel,
+    embed::kernel,
+    encode::kernel,
+    linear::kernel,
+    linear_transposed::kernel,
+    magnitude::kernel,
+    multiply::kernel,
+    noise::kernel,
+    norm::kernel,
+    relu_gradient::kernel,
+    rotary::kernel,
+    rotary_angles::kernel,
+    select_above::kernel,
+    select_top::kernel,
+    sum_of_two::kernel,
+    tally::kernel,
+    weight_gradient::kernel,
+};
+
+#define DEJAVU_TEXT(x) #x
+#define DEJAVU_NAME(x) DEJAVU_TEXT(x)
+
+extern const KernelTable table;
+const KernelTable table{DEJAVU_NAME(DEJAVU_ISA), fast_f16, kernels,
+                        static_cast<int>(sizeof kernels / sizeof kernels[0])};
+
+}  // namespace dejavu::DEJAVU_ISA

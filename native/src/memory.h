@@ -1,0 +1,31 @@
+// Zeroed memory, 64-byte aligned; large pieces lie on huge pages and take no room until touched.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <memory>
+
+namespace dejavu {
+
+class Memory {
+ public:
+  // Null when there is not enough.
+  static std::shared_ptr<Memory> allocate(size_t bytes);
+  ~Memory();
+
+  uint8_t* data() const { return data_; }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  Memory() = default;
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+
+  uint8_t* data_ = nullptr;
+  size_t bytes_ = 0;
+  void* mapping_ = nullptr;  // null: data_ came from the heap
+  size_t mapped_ = 0;
+};
+
+}  // namespace dejavu

@@ -1,0 +1,95 @@
+#include "program.h"
+
+#include <algorithm>
+
+namespace dejavu {
+
+void Stage::run(int task, float* workspace) const {
+  const auto after = std::upper_bound(first.begin(), first.end(), task);
+  const size_t i = static_cast<size_t>(after - first.begin()) - 1;
+  commands[i].kernel->run(commands[i], task - first[i], workspace);
+}
+
+namespace {
+
+// Takes numbers off a tape; once it has run out, or met one that is out of range, `ok` stays false.
+struct Reader {
+  const double* at;
+  const double* end;
+  bool ok = true;
+
+  double number() {
+    if (at == end) ok = false;
+    return ok ? *at++ : 0;
+  }
+  int64_t integer(int64_t least, int64_t most) {
+    const double value = number();
+    ok = ok && value >= static_cast<double>(least) && value <= static_cast<double>(most);
+    return ok ? static_cast<int64_t>(value) : least;
+  }
+};
+
+constexpr int64_t far = int64_t{1} << 52;
+
+Operand read_operand(Reader& in, const std::vector<std::shared_ptr<Memory>>& memory) {
+  Operand operand;
+  const int64_t place = in.integer(-1, static_cast<int64_t>(memory.size()) - 1);
+  if (place < 0) return operand;
+  const int64_t offset = in.integer(0, far);
+  operand.type = static_cast<DType>(in.integer(0, static_cast<int64_t>(DType::u32)));
+  operand.rank = static_cast<int>(in.integer(0, max_rank));
+  for (int i = 0; i < operand.rank; i++) operand.dim[i] = in.integer(0, int64_t{1} << 31);
+  const Memory& home = *memory[static_cast<size_t>(place)];
+  const int64_t room = static_cast<int64_t>(home.bytes()) - offset;
+  in.ok = in.ok && room >= 0 && static_cast<double>(operand.size()) * 0.5 <= 2.0 * room &&
+          operand.bytes() <= room;
+  operand.data = home.data() + offset;
+  return operand;
+}
+
+}  // namespace
+
+std::shared_ptr<Program> Program::parse(const double* tape, size_t length,
+                                        std::vector<std::shared_ptr<Memory>> memory,
+                                        const KernelTable& table, int threads,
+                                        std::string* error) {
+  auto program = std::make_shared<Program>();
+  size_t workspace = 0;
+  Reader in{tape, tape + length};
+  while (in.ok && in.at < in.end) {
+    Stage stage;
+    const int64_t commands = in.integer(1, far);
+    for (int64_t c = 0; c < commands && in.ok; c++) {
+      Command command;
+      const Kernel& kernel = table.kernels[in.integer(0, table.count - 1)];
+      command.kernel = &kernel;
+      for (int i = 0; i < kernel.operands; i++) {
+        command.operand[i] = read_operand(in, memory);
+        in.ok = in.ok && (command.operand[i].data || (kernel.optional >> i & 1));
+      }
+      for (int i = 0; i < kernel.params; i++) command.param[i] = in.number();
+      if (!in.ok) {
+        *error = std::string("command ") + std::to_string(c) + " (" + kernel.op + ") of stage " +
+                 std::to_string(program->stages.size());
+        return nullptr;
+      }
+      command.tasks = kernel.tasks ? std::max(1, kernel.tasks(command, threads)) : 1;
+      if (kernel.workspace) workspace = std::max(workspace, kernel.workspace(command));
+      stage.first.push_back(stage.tasks);
+      stage.tasks += command.tasks;
+      stage.commands.push_back(command);
+    }
+    program->stages.push_back(std::move(stage));
+  }
+  for (int i = 0; workspace && i < threads; i++) {
+    program->workspaces.push_back(Memory::allocate(workspace));
+    if (!program->workspaces.back()) {
+      *error = std::to_string(workspace) + " bytes of workspace";
+      return nullptr;
+    }
+  }
+  program->memory = std::move(memory);
+  return program;
+}
+
+}  // namespace dejavu

@@ -1,0 +1,93 @@
+// The SIMD layer over AVX2 with FMA and F16C.
+#pragma once
+
+#include <immintrin.h>
+#include <stdint.h>
+#include <string.h>
+
+namespace dejavu::avx2 {
+
+using V = __m256;
+constexpr int W = 8;
+constexpr int dot_rows = 3, dot_cols = 4;
+constexpr int mul_rows = 4, mul_vecs = 3;
+constexpr int flow_rows = 8;
+constexpr bool fast_f16 = true;
+
+static inline __m256i first(int64_t n) {
+  const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), lanes);
+}
+
+static inline V zero() { return _mm256_setzero_ps(); }
+static inline V set(float x) { return _mm256_set1_ps(x); }
+static inline V load(const float* p) { return _mm256_loadu_ps(p); }
+static inline V load(const float* p, int64_t n) { return _mm256_maskload_ps(p, first(n)); }
+static inline void store(float* p, V v) { _mm256_storeu_ps(p, v); }
+static inline void store(float* p, V v, int64_t n) { _mm256_maskstore_ps(p, first(n), v); }
+
+static inline V load_f16(const uint16_t* p) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+static inline V load_f16(const uint16_t* p, int64_t n) {
+  uint16_t lanes[W] = {};
+  memcpy(lanes, p, static_cast<size_t>(n) * 2);
+  return load_f16(lanes);
+}
+static inline V load_i8(const int8_t* p) {
+  return _mm256_cvtepi32_ps(
+      _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+}
+static inline V load_i8(const int8_t* p, int64_t n) {
+  int8_t lanes[W] = {};
+  memcpy(lanes, p, static_cast<size_t>(n));
+  return load_i8(lanes);
+}
+
+static inline V load_i4(const uint8_t* p, bool high) {
+  __m256i bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  if (high) bytes = _mm256_srli_epi32(bytes, 4);
+  const __m256i codes = _mm256_and_si256(bytes, _mm256_set1_epi32(15));
+  return _mm256_cvtepi32_ps(_mm256_sub_epi32(codes, _mm256_set1_epi32(8)));
+}
+
+static inline V add(V a, V b) { return _mm256_add_ps(a, b); }
+static inline V sub(V a, V b) { return _mm256_sub_ps(a, b); }
+static inline V mul(V a, V b) { return _mm256_mul_ps(a, b); }
+static inline V div(V a, V b) { return _mm256_div_ps(a, b); }
+static inline V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
+static inline V max(V a, V b) { return _mm256_max_ps(a, b); }
+static inline V min(V a, V b) { return _mm256_min_ps(a, b); }
+static inline V abs(V a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+static inline V sqrt(V a) { return _mm256_sqrt_ps(a); }
+static inline V round(V a) {
+  return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+static inline V pow2(V n) {
+  const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23));
+}
+static inline V where_positive(V x, V a, V b) {
+  return _mm256_blendv_ps(b, a, _mm256_cmp_ps(x, zero(), _CMP_GT_OQ));
+}
+static inline float sum(V a) {
+  __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+  return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+static inline float peak(V a) {
+  __m128 s = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+  return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+}
+
+static inline int64_t keep_above(uint32_t* out, V v, V threshold, uint32_t base) {
+  unsigned chosen =
+      static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(v, threshold, _CMP_GT_OQ)));
+  int64_t count = 0;
+  for (; chosen; chosen &= chosen - 1)
+    out[count++] = base + static_cast<uint32_t>(__builtin_ctz(chosen));
+  return count;
+}
+
+}  // namespace dejavu::avx2

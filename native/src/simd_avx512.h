@@ -1,0 +1,76 @@
+// The SIMD layer over AVX-512 (F, BW, DQ, VL).
+#pragma once
+
+#include <immintrin.h>
+#include <stdint.h>
+
+namespace dejavu::avx512 {
+
+using V = __m512;
+constexpr int W = 16;                       // f32 lanes
+constexpr int dot_rows = 4, dot_cols = 6;   // accumulators of a tile of dot products
+constexpr int mul_rows = 8, mul_vecs = 3;   // accumulators of a tile of outer products
+constexpr int flow_rows = 8;                // rows a transposed mat-vec has in flight
+constexpr bool fast_f16 = true;
+
+static inline __mmask16 first(int64_t n) { return static_cast<__mmask16>((1u << n) - 1); }
+
+static inline V zero() { return _mm512_setzero_ps(); }
+static inline V set(float x) { return _mm512_set1_ps(x); }
+static inline V load(const float* p) { return _mm512_loadu_ps(p); }
+static inline V load(const float* p, int64_t n) { return _mm512_maskz_loadu_ps(first(n), p); }
+static inline void store(float* p, V v) { _mm512_storeu_ps(p, v); }
+static inline void store(float* p, V v, int64_t n) { _mm512_mask_storeu_ps(p, first(n), v); }
+
+static inline V load_f16(const uint16_t* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+static inline V load_f16(const uint16_t* p, int64_t n) {
+  return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first(n), p));
+}
+static inline V load_i8(const int8_t* p) {
+  return _mm512_cvtepi32_ps(
+      _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+static inline V load_i8(const int8_t* p, int64_t n) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(first(n), p)));
+}
+
+// Codes in the low or high halves of bytes, less 8.
+static inline V load_i4(const uint8_t* p, bool high) {
+  const V codes = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
+  __m512i bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  if (high) bytes = _mm512_srli_epi32(bytes, 4);
+  return _mm512_permutexvar_ps(bytes, codes);  // looks at the low 4 bits alone
+}
+
+static inline V add(V a, V b) { return _mm512_add_ps(a, b); }
+static inline V sub(V a, V b) { return _mm512_sub_ps(a, b); }
+static inline V mul(V a, V b) { return _mm512_mul_ps(a, b); }
+static inline V div(V a, V b) { return _mm512_div_ps(a, b); }
+static inline V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
+static inline V max(V a, V b) { return _mm512_max_ps(a, b); }
+static inline V min(V a, V b) { return _mm512_min_ps(a, b); }
+static inline V abs(V a) { return _mm512_abs_ps(a); }
+static inline V sqrt(V a) { return _mm512_sqrt_ps(a); }
+static inline V round(V a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT); }
+// 2^n for whole n within f32's normal range.
+static inline V pow2(V n) { return _mm512_scalef_ps(_mm512_set1_ps(1), n); }
+// a where x > 0, else b.
+static inline V where_positive(V x, V a, V b) {
+  return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, zero(), _CMP_GT_OQ), b, a);
+}
+static inline float sum(V a) { return _mm512_reduce_add_ps(a); }
+static inline float peak(V a) { return _mm512_reduce_max_ps(a); }
+
+// Writes the places (from `base` on) of lanes with v > threshold; returns their number.
+static inline int64_t keep_above(uint32_t* out, V v, V threshold, uint32_t base) {
+  const __mmask16 chosen = _mm512_cmp_ps_mask(v, threshold, _CMP_GT_OQ);
+  const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __m512i places = _mm512_add_epi32(lanes, _mm512_set1_epi32(static_cast<int>(base)));
+  const int count = __builtin_popcount(chosen);
+  _mm512_mask_storeu_epi32(out, first(count), _mm512_maskz_compress_epi32(chosen, places));
+  return count;
+}
+
+}  // namespace dejavu::avx512

@@ -1,0 +1,78 @@
+// The SIMD layer over NEON on aarch64.
+#pragma once
+
+#include <arm_neon.h>
+#include <stdint.h>
+#include <string.h>
+
+namespace dejavu::neon {
+
+using V = float32x4_t;
+constexpr int W = 4;
+constexpr int dot_rows = 4, dot_cols = 6;
+constexpr int mul_rows = 8, mul_vecs = 3;
+constexpr int flow_rows = 8;
+constexpr bool fast_f16 = true;
+
+static inline V zero() { return vdupq_n_f32(0); }
+static inline V set(float x) { return vdupq_n_f32(x); }
+static inline V load(const float* p) { return vld1q_f32(p); }
+static inline V load(const float* p, int64_t n) {
+  float lanes[W] = {};
+  memcpy(lanes, p, static_cast<size_t>(n) * 4);
+  return load(lanes);
+}
+static inline void store(float* p, V v) { vst1q_f32(p, v); }
+static inline void store(float* p, V v, int64_t n) {
+  float lanes[W];
+  store(lanes, v);
+  memcpy(p, lanes, static_cast<size_t>(n) * 4);
+}
+
+static inline V load_f16(const uint16_t* p) {
+  return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
+}
+static inline V load_f16(const uint16_t* p, int64_t n) {
+  uint16_t lanes[W] = {};
+  memcpy(lanes, p, static_cast<size_t>(n) * 2);
+  return load_f16(lanes);
+}
+static inline V load_i8(const int8_t* p, int64_t n = W) {
+  int8_t lanes[8] = {};
+  memcpy(lanes, p, static_cast<size_t>(n));
+  return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vld1_s8(lanes)))));
+}
+
+static inline V load_i4(const uint8_t* p, bool high) {
+  int8_t codes[W];
+  for (int i = 0; i < W; i++) codes[i] = static_cast<int8_t>((high ? p[i] >> 4 : p[i] & 15) - 8);
+  return load_i8(codes);
+}
+
+static inline V add(V a, V b) { return vaddq_f32(a, b); }
+static inline V sub(V a, V b) { return vsubq_f32(a, b); }
+static inline V mul(V a, V b) { return vmulq_f32(a, b); }
+static inline V div(V a, V b) { return vdivq_f32(a, b); }
+static inline V fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }
+static inline V max(V a, V b) { return vmaxq_f32(a, b); }
+static inline V min(V a, V b) { return vminq_f32(a, b); }
+static inline V abs(V a) { return vabsq_f32(a); }
+static inline V sqrt(V a) { return vsqrtq_f32(a); }
+static inline V round(V a) { return vrndnq_f32(a); }
+static inline V pow2(V n) {
+  return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127)), 23));
+}
+static inline V where_positive(V x, V a, V b) { return vbslq_f32(vcgtq_f32(x, zero()), a, b); }
+static inline float sum(V a) { return vaddvq_f32(a); }
+static inline float peak(V a) { return vmaxvq_f32(a); }
+
+static inline int64_t keep_above(uint32_t* out, V v, V threshold, uint32_t base) {
+  uint32_t chosen[W];
+  vst1q_u32(chosen, vcgtq_f32(v, threshold));
+  int64_t count = 0;
+  for (uint32_t i = 0; i < W; i++)
+    if (chosen[i]) out[count++] = base + i;
+  return count;
+}
+
+}  // namespace dejavu::neon

@@ -1,0 +1,124 @@
+// The SIMD layer in plain C++: what runs where nothing better is known.
+#pragma once
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+namespace dejavu::scalar {
+
+constexpr int W = 8;
+struct V {
+  float lane[W];
+};
+constexpr int dot_rows = 2, dot_cols = 2;
+constexpr int mul_rows = 2, mul_vecs = 1;
+constexpr int flow_rows = 4;
+constexpr bool fast_f16 = false;
+
+template <class F>
+static inline V each(F f) {
+  V out;
+  for (int i = 0; i < W; i++) out.lane[i] = f(i);
+  return out;
+}
+
+static inline V set(float x) {
+  return each([=](int) { return x; });
+}
+static inline V zero() { return set(0); }
+static inline V load(const float* p) {
+  return each([=](int i) { return p[i]; });
+}
+static inline V load(const float* p, int64_t n) {
+  return each([=](int i) { return i < n ? p[i] : 0; });
+}
+static inline void store(float* p, V v) { memcpy(p, v.lane, sizeof v.lane); }
+static inline void store(float* p, V v, int64_t n) {
+  memcpy(p, v.lane, static_cast<size_t>(n) * 4);
+}
+
+// f32 has a wider exponent: shift the bits into place and multiply by the difference of the biases.
+static inline float from_f16(uint16_t half) {
+  const uint32_t magnitude = half & 0x7fffu;
+  uint32_t word = magnitude << 13;
+  float value;
+  memcpy(&value, &word, 4);
+  value *= 0x1p112f;
+  memcpy(&word, &value, 4);
+  if (magnitude >= 0x7c00u) word |= 0x7f800000u;
+  word |= static_cast<uint32_t>(half & 0x8000u) << 16;
+  memcpy(&value, &word, 4);
+  return value;
+}
+static inline V load_f16(const uint16_t* p, int64_t n = W) {
+  return each([=](int i) { return i < n ? from_f16(p[i]) : 0; });
+}
+static inline V load_i8(const int8_t* p, int64_t n = W) {
+  return each([=](int i) { return i < n ? static_cast<float>(p[i]) : 0; });
+}
+
+static inline V load_i4(const uint8_t* p, bool high) {
+  return each([=](int i) { return static_cast<float>((high ? p[i] >> 4 : p[i] & 15) - 8); });
+}
+
+static inline V add(V a, V b) {
+  return each([&](int i) { return a.lane[i] + b.lane[i]; });
+}
+static inline V sub(V a, V b) {
+  return each([&](int i) { return a.lane[i] - b.lane[i]; });
+}
+static inline V mul(V a, V b) {
+  return each([&](int i) { return a.lane[i] * b.lane[i]; });
+}
+static inline V div(V a, V b) {
+  return each([&](int i) { return a.lane[i] / b.lane[i]; });
+}
+static inline V fma(V a, V b, V c) {
+  return each([&](int i) { return a.lane[i] * b.lane[i] + c.lane[i]; });
+}
+static inline V max(V a, V b) {
+  return each([&](int i) { return a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; });
+}
+static inline V min(V a, V b) {
+  return each([&](int i) { return a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i]; });
+}
+static inline V abs(V a) {
+  return each([&](int i) { return fabsf(a.lane[i]); });
+}
+static inline V sqrt(V a) {
+  return each([&](int i) { return sqrtf(a.lane[i]); });
+}
+static inline V round(V a) {
+  return each([&](int i) { return rintf(a.lane[i]); });
+}
+static inline V pow2(V n) {
+  return each([&](int i) {
+    const uint32_t word = static_cast<uint32_t>(static_cast<int32_t>(n.lane[i]) + 127) << 23;
+    float value;
+    memcpy(&value, &word, 4);
+    return value;
+  });
+}
+static inline V where_positive(V x, V a, V b) {
+  return each([&](int i) { return x.lane[i] > 0 ? a.lane[i] : b.lane[i]; });
+}
+static inline float sum(V a) {
+  for (int step = W / 2; step; step /= 2)
+    for (int i = 0; i < step; i++) a.lane[i] += a.lane[i + step];
+  return a.lane[0];
+}
+static inline float peak(V a) {
+  float top = a.lane[0];
+  for (int i = 1; i < W; i++) top = a.lane[i] > top ? a.lane[i] : top;
+  return top;
+}
+
+static inline int64_t keep_above(uint32_t* out, V v, V threshold, uint32_t base) {
+  int64_t count = 0;
+  for (uint32_t i = 0; i < W; i++)
+    if (v.lane[i] > threshold.lane[i]) out[count++] = base + i;
+  return count;
+}
+
+}  // namespace dejavu::scalar

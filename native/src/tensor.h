@@ -1,0 +1,102 @@
+// Tensors and commands as kernels see them.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+namespace dejavu {
+
+// In the order of `dtypes` in src/backends/native/tape.ts.
+enum class DType : uint8_t { f32, f16, bf16, int8, int4, u8, i32, u32 };
+
+constexpr int max_rank = 4;
+constexpr int max_operands = 8;
+constexpr int max_params = 8;
+
+// Elements of a quantized row that share one f16 scale.
+constexpr int64_t group_size = 32;
+
+static inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+// Bytes of the codes of a quantized row, after which its scales lie (src/tensor.ts).
+static inline int64_t code_bytes(DType type, int64_t columns) {
+  return type == DType::int8 ? round_up(columns, 4) : round_up(columns, group_size) / 2;
+}
+
+static inline int64_t row_bytes(DType type, int64_t columns) {
+  switch (type) {
+    case DType::int8:
+    case DType::int4:
+      return code_bytes(type, columns) + round_up(2 * round_up(columns, group_size) / group_size, 4);
+    case DType::u8:
+      return columns;
+    case DType::f16:
+    case DType::bf16:
+      return 2 * columns;
+    default:
+      return 4 * columns;
+  }
+}
+
+struct Matrix {
+  int64_t rows, columns;
+};
+
+struct Operand {
+  uint8_t* data = nullptr;  // null: the operand is absent
+  DType type = DType::f32;
+  int rank = 0;
+  int64_t dim[max_rank] = {1, 1, 1, 1};
+
+  float* f32() const { return reinterpret_cast<float*>(data); }
+  int32_t* i32() const { return reinterpret_cast<int32_t*>(data); }
+  uint32_t* u32() const { return reinterpret_cast<uint32_t*>(data); }
+
+  // The first two axes.
+  Matrix matrix() const { return {dim[0], dim[1]}; }
+
+  int64_t size() const {
+    int64_t n = 1;
+    for (int i = 0; i < rank; i++) n *= dim[i];
+    return n;
+  }
+  int64_t bytes() const {
+    const int64_t columns = rank ? dim[rank - 1] : 1;
+    int64_t rows = 1;
+    for (int i = 0; i + 1 < rank; i++) rows *= dim[i];
+    return rows * row_bytes(type, columns);
+  }
+};
+
+struct Kernel;
+
+// One op on its operands, both in the order of the op's definition.
+struct Command {
+  const Kernel* kernel = nullptr;
+  Operand operand[max_operands];
+  double param[max_params] = {};
+  int tasks = 1;
+};
+
+// What one instruction set offers for one op. Tasks of a command, and of all commands of its stage,
+// run in any order and side by side; none may depend on their number for its results.
+struct Kernel {
+  const char* op;
+  int operands;
+  int params;
+  uint32_t optional;  // bit i: operand i may be absent
+  // How many tasks to split into; null: one.
+  int (*tasks)(const Command&, int threads);
+  // Bytes of private memory `run` needs; null: none.
+  size_t (*workspace)(const Command&);
+  void (*run)(const Command&, int task, float* workspace);
+};
+
+struct KernelTable {
+  const char* isa;
+  bool fast_f16;
+  const Kernel* kernels;
+  int count;
+};
+
+}  // namespace dejavu

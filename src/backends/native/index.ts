@@ -1,0 +1,175 @@
+import os from 'node:os';
+import type {
+  Backend,
+  BackendFactory,
+  BackendInfo,
+  BackendOptions,
+  Program,
+} from '../../backend.ts';
+import { EngineError } from '../../errors.ts';
+import { weightTypes } from '../../ops/shape.ts';
+import type { Recording } from '../../program.ts';
+import {
+  baseOf,
+  byteLength,
+  type DType,
+  type Role,
+  type Storage,
+  type Tensor,
+} from '../../tensor.ts';
+import {
+  type Addon,
+  type DeviceHandle,
+  loadAddon,
+  type MemoryHandle,
+  type ProgramHandle,
+} from './addon.ts';
+import { toTape } from './tape.ts';
+
+/** Memory of the addon, seen from JavaScript as an ArrayBuffer. */
+class NativeMemory implements Storage {
+  readonly bytes: number;
+  readonly role: Role;
+  readonly handle: MemoryHandle;
+  readonly buffer: ArrayBuffer;
+
+  constructor(addon: Addon, bytes: number, role: Role) {
+    const handle = addon.allocate(bytes);
+    if (!handle)
+      throw new EngineError(
+        'OUT_OF_MEMORY',
+        `native backend: ${bytes} bytes of ${role} cannot be allocated; use smaller weights (--weights int8) or a smaller --context`,
+      );
+    this.bytes = bytes;
+    this.role = role;
+    this.handle = handle;
+    this.buffer = addon.buffer(handle);
+  }
+}
+
+interface NativeProgram extends Program {
+  readonly handle: ProgramHandle;
+  readonly arena: NativeMemory;
+}
+
+/** Kernels in C++ on threads of their own (native/src). */
+class NativeBackend implements Backend {
+  readonly name = 'native';
+  readonly info: BackendInfo;
+  readonly #addon: Addon;
+  readonly #device: DeviceHandle;
+  readonly #kernels: readonly string[];
+  #last: Promise<void> = Promise.resolve();
+
+  constructor(addon: Addon, isa: string, threads: number) {
+    this.#addon = addon;
+    this.#device = addon.open(isa, threads);
+    this.#kernels = addon.kernels(this.#device);
+    this.info = { threads, isa, fastF16: addon.fastF16(this.#device) };
+  }
+
+  refuses(op: string, weights?: DType): string | undefined {
+    if (!this.#kernels.includes(op)) return `the native backend has no kernel for ${op}`;
+    if (weights && !weightTypes.includes(weights))
+      return `the native backend does not compute with ${weights} weights`;
+    return undefined;
+  }
+
+  allocate(dtype: DType, shape: readonly number[], role: Role): Tensor {
+    const storage = new NativeMemory(this.#addon, byteLength(dtype, shape), role);
+    return { dtype, shape, role, storage, byteOffset: 0 };
+  }
+
+  free(tensor: Tensor): void {
+    const { handle, buffer } = tensor.storage as NativeMemory;
+    this.#addon.free(handle, buffer);
+  }
+
+  write(tensor: Tensor, source: ArrayBufferView): void {
+    const bytes = new Uint8Array(source.buffer, source.byteOffset, source.byteLength);
+    bytesOf(tensor).set(bytes);
+  }
+
+  read(tensor: Tensor, program?: Program): Promise<Uint8Array<ArrayBuffer>> {
+    return Promise.resolve(bytesOf(tensor, program as NativeProgram).slice());
+  }
+
+  compile(recording: Recording): Program {
+    const { numbers, storages } = toTape(recording, this.#kernels);
+    const arena = new NativeMemory(this.#addon, recording.scratchBytes, 'scratch');
+    const handles = storages.map((storage) => ((storage ?? arena) as NativeMemory).handle);
+    let handle: ProgramHandle;
+    try {
+      handle = this.#addon.compile(this.#device, numbers, handles);
+    } catch (cause) {
+      throw new EngineError('INTERNAL', `native backend: ${(cause as Error).message}`, { cause });
+    }
+    const release = (): void => {
+      this.#addon.release(handle);
+      this.#addon.free(arena.handle, arena.buffer);
+    };
+    const program: NativeProgram = { recording, handle, arena, release };
+    return program;
+  }
+
+  async run(program: Program): Promise<void> {
+    const run = this.#addon.run(this.#device, (program as NativeProgram).handle);
+    this.#last = run;
+    await run;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#last;
+    this.#addon.close(this.#device);
+  }
+}
+
+/** The bytes of a tensor; scratch lies in the program's arena. */
+function bytesOf(tensor: Tensor, program?: NativeProgram): Uint8Array<ArrayBuffer> {
+  const memory = (tensor.storage ?? program?.arena) as NativeMemory | undefined;
+  const start = tensor.storage ? 0 : program?.recording.scratch.get(baseOf(tensor));
+  if (!memory || start === undefined)
+    throw new EngineError(
+      'INTERNAL',
+      `a scratch tensor [${tensor.shape}] is read without its program`,
+    );
+  const length = byteLength(tensor.dtype, tensor.shape);
+  return new Uint8Array(memory.buffer, start + tensor.byteOffset, length);
+}
+
+const unavailable = (reason: string, cause?: unknown): EngineError =>
+  new EngineError('BACKEND_UNAVAILABLE', `native backend: ${reason}`, { cause });
+
+/** Load the addon, from the folder of another build where one is given, and start its threads. */
+export async function openNative(options: BackendOptions, folder?: string): Promise<Backend> {
+  const { threads = os.availableParallelism() } = options;
+  if (!Number.isInteger(threads) || threads < 1 || threads > 1024)
+    throw new EngineError('BAD_REQUEST', `threads: ${threads}; expected a number from 1 to 1024`);
+  let addon: Addon;
+  try {
+    addon = loadAddon(folder);
+  } catch (cause) {
+    const [line] = (cause as Error).message.split('\n');
+    throw unavailable(`${line}; run: node scripts/install.mjs, with a C++ compiler at hand`, cause);
+  }
+  const isas = addon.isas();
+  const isa = options.isa ?? isas[0];
+  if (!isas.includes(isa))
+    throw unavailable(`this processor has no ${isa}; it has ${isas.join(', ')}`);
+  return Promise.resolve(new NativeBackend(addon, isa, threads));
+}
+
+export const native: BackendFactory & {
+  /** Instruction sets that `options.isa` may name here; none where the addon does not load. */
+  isas(): readonly string[];
+} = {
+  name: 'native',
+  open: (options) => openNative(options),
+  isas() {
+    try {
+      return loadAddon().isas();
+    } catch {
+      return [];
+    }
+  },
+};

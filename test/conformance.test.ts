@@ -1,0 +1,314 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Backend, Program } from '../src/backend.ts';
+import { firstThatOpens } from '../src/backends/index.ts';
+import { native, openNative } from '../src/backends/native/index.ts';
+import { reference } from '../src/backends/reference/index.ts';
+import { f32, hostTensor, u32 } from '../src/host.ts';
+import type { Case, HostTensor, Op } from '../src/op.ts';
+import { Inputs, output } from '../src/ops/cases.ts';
+import { add } from '../src/ops/elementwise.ts';
+import { ops } from '../src/ops/index.ts';
+import { linear, linearOp } from '../src/ops/linear.ts';
+import { linearTransposedOp } from '../src/ops/linear-transposed.ts';
+import { weightTypes } from '../src/ops/shape.ts';
+import { Recorder } from '../src/program.ts';
+import { size, type Tensor } from '../src/tensor.ts';
+
+type Operands = Record<string, HostTensor | undefined>;
+
+/** Runs one op on a backend; returns what it wrote, by operand name. */
+async function runOp(
+  backend: Backend,
+  op: Op,
+  operands: Operands,
+  params: Record<string, number>,
+): Promise<Record<string, HostTensor>> {
+  const tensors: Record<string, Tensor> = {};
+  for (const [name, host] of Object.entries(operands))
+    if (host) {
+      tensors[name] = backend.allocate(host.dtype, host.shape, 'state');
+      backend.write(tensors[name], host.bytes);
+    }
+  const g = new Recorder();
+  g.record(op, tensors, params);
+  const program = backend.compile(g.finish());
+  await backend.run(program);
+  const written: Record<string, HostTensor> = {};
+  for (const name of op.writes)
+    written[name] = { ...operands[name]!, bytes: await backend.read(tensors[name]) };
+  program.release();
+  Object.values(tensors).forEach((tensor) => backend.free(tensor));
+  return written;
+}
+
+const copy = (t: HostTensor): HostTensor => ({ ...t, bytes: t.bytes.slice() });
+
+/** What the reference loop writes. */
+function expected(op: Op, { operands, params }: Case): Record<string, HostTensor> {
+  const copies = Object.fromEntries(
+    Object.entries(operands).map(([name, host]) => [name, host && copy(host)]),
+  );
+  op.reference(copies, params);
+  return Object.fromEntries(op.writes.map((name) => [name, copies[name]!]));
+}
+
+/** Fails where `found` is further from `wanted` than `tolerance` of its largest magnitude. */
+function expectClose(found: HostTensor, wanted: HostTensor, tolerance: number): void {
+  if (wanted.dtype === 'u32') return expectSelections(u32(found), u32(wanted), wanted.shape);
+  if (wanted.dtype !== 'f32') return expect(found.bytes).toEqual(wanted.bytes);
+  const [a, b] = [f32(found), f32(wanted)];
+  const range = b.reduce((peak, x) => (Math.abs(x) > peak ? Math.abs(x) : peak), 0);
+  b.forEach((x, i) => {
+    const near = Number.isNaN(x) ? Number.isNaN(a[i]) : Math.abs(a[i] - x) <= tolerance * range;
+    if (!near) expect.fail(`element ${i}: ${a[i]}, expected ${x} within ${tolerance * range}`);
+  });
+}
+
+/** Rows of a selection agree up to their count; what lies beyond it is nobody's. Counts are rank 1. */
+function expectSelections(a: Uint32Array, b: Uint32Array, shape: readonly number[]): void {
+  if (shape.length === 1) return expect(a).toEqual(b);
+  const [rows = 0, stride = 0] = shape;
+  for (let row = 0; row < rows; row++) {
+    const count = b[row * stride];
+    const end = row * stride + 1 + count;
+    expect(a.slice(row * stride, end)).toEqual(b.slice(row * stride, end));
+  }
+}
+
+const configurations = [
+  { name: 'reference', open: () => reference.open({}) },
+  ...native.isas().flatMap((isa) =>
+    [1, 2].map((threads) => ({
+      name: `native ${isa} threads ${threads}`,
+      open: () => native.open({ isa, threads }),
+    })),
+  ),
+];
+
+if (native.isas().length === 0)
+  console.warn('conformance: the native backend is not built; only the reference is tested');
+
+describe.each(configurations)('$name', ({ open }) => {
+  let backend: Backend;
+  beforeAll(async () => {
+    backend = await open();
+  });
+  afterAll(() => backend[Symbol.asyncDispose]());
+
+  for (const op of ops)
+    describe(op.name, () => {
+      it.each(op.cases())('$name', async (example) => {
+        expect(backend.refuses(op.name)).toBeUndefined();
+        const found = await runOp(backend, op, example.operands, example.params);
+        for (const [name, wanted] of Object.entries(expected(op, example)))
+          expectClose(found[name], wanted, example.tolerance ?? 1e-5);
+      });
+    });
+
+  it('runs stages in order and reads kept scratch', async () => {
+    const random = new Inputs(30);
+    const [x, w] = [random.numbers([2, 40]), random.numbers([40, 40])];
+    const [input, weights] = [x, w].map(({ dtype, shape }) =>
+      backend.allocate(dtype, shape, 'state'),
+    );
+    backend.write(input, x.bytes);
+    backend.write(weights, w.bytes);
+    const g = new Recorder();
+    const [a, b] = [add(g, input, input), linear(g, { x: input, w: weights })];
+    const y = g.keep(add(g, a, b));
+    const recording = g.finish();
+    expect(recording.stages.map((stage) => stage.length)).toEqual([2, 1]);
+    const program = backend.compile(recording);
+    for (let run = 0; run < 3; run++) await backend.run(program);
+    const { y: product } = expected(linearOp as unknown as Op, {
+      name: '',
+      operands: { x, w, y: output([2, 40]) },
+      params: { activation: 0, block: 1 },
+    });
+    const wanted = hostTensor('f32', [2, 40]);
+    f32(wanted).forEach((_, i, all) => (all[i] = 2 * f32(x)[i] + f32(product)[i]));
+    expectClose({ ...wanted, bytes: await backend.read(y, program) }, wanted, 1e-5);
+    program.release();
+  });
+
+  it('runs programs one after another, in the order of the calls', async () => {
+    const one = hostTensor('f32', [1, 5]);
+    f32(one).fill(1);
+    const [x, step] = [one, one].map(() => backend.allocate('f32', [1, 5], 'state'));
+    backend.write(step, one.bytes);
+    const g = new Recorder();
+    const next = add(g, x, step);
+    g.record(
+      ops.find(({ name }) => name === 'add')!,
+      { a: next, b: x, y: x },
+      {},
+    );
+    const program = backend.compile(g.finish());
+    await Promise.all(Array.from({ length: 20 }, () => backend.run(program)));
+    const found = new Float32Array((await backend.read(x)).buffer);
+    expect(found).toEqual(new Float32Array(5).fill(2 ** 20 - 1));
+    program.release();
+  });
+});
+
+/** Shapes that the identities below are tried on: mat-vec, few rows, many rows. */
+const batches = [1, 3, 11];
+
+describe.each(native.isas())('identities, %s', (isa) => {
+  const random = new Inputs(31);
+  let one: Backend;
+  let many: Backend;
+  beforeAll(async () => {
+    one = await native.open({ isa, threads: 1 });
+    many = await native.open({ isa, threads: 3 });
+  });
+  afterAll(async () => {
+    await one[Symbol.asyncDispose]();
+    await many[Symbol.asyncDispose]();
+  });
+
+  const bits = async (backend: Backend, op: Op, operands: Operands, params = {}) => {
+    const written = await runOp(backend, op, operands, params);
+    return Buffer.concat(Object.values(written).map(({ bytes }) => bytes));
+  };
+
+  it.each(ops)('$name: any number of threads gives the same bits', async (op) => {
+    for (const { operands, params } of op.cases())
+      expect(await bits(many, op, operands, params)).toEqual(await bits(one, op, operands, params));
+  });
+
+  const all = (rows: number, n: number): HostTensor => random.selection(rows, n, 2);
+  const [N, E] = [300, 517];
+
+  describe.each(weightTypes.flatMap((type) => batches.map((T) => ({ type, T }))))(
+    '$type, $T rows',
+    ({ type, T }) => {
+      const w = random.numbers([N, E], type);
+      const project = { x: random.numbers([T, E]), w, y: output([T, N]) };
+      const combine = { x: random.numbers([T, N]), w, y: output([T, E]) };
+      const cases: [Op, Operands, Record<string, number>][] = [
+        [linearOp as unknown as Op, project, { activation: 4 }],
+        [linearTransposedOp as unknown as Op, combine, {}],
+      ];
+
+      it.each(cases)('threads share large work without changing bits', async (op, operands, p) => {
+        const params = { ...p, block: 1 };
+        expect(await bits(many, op, operands, params)).toEqual(
+          await bits(one, op, operands, params),
+        );
+      });
+
+      it.each(cases)('selecting all equals dense, bit for bit', async (op, operands, p) => {
+        const dense = await bits(many, op, operands, { ...p, block: 1 });
+        for (const [rows, block] of [
+          [1, 1],
+          [T, 1],
+          [T, 20],
+        ]) {
+          const select = all(rows, N / block);
+          expect(await bits(many, op, { ...operands, select }, { ...p, block })).toEqual(dense);
+        }
+      });
+
+      it('linear: a selected row has the bits it has in a dense run', async () => {
+        const params = { activation: 2, block: 1 };
+        const dense = new Float32Array(
+          (await runOp(many, linearOp as unknown as Op, project, params)).y.bytes.buffer,
+        );
+        const select = random.selection(T, N, 0.3);
+        const found = await runOp(many, linearOp as unknown as Op, { ...project, select }, params);
+        const kept = new Float32Array(T * N).fill(NaN);
+        for (let t = 0; t < T; t++) {
+          const row = u32(select).subarray(t * (1 + N), (t + 1) * (1 + N));
+          for (const n of row.subarray(1, 1 + row[0])) kept[t * N + n] = dense[t * N + n];
+        }
+        expect(f32(found.y)).toEqual(kept);
+      });
+
+      it('linearTransposed: leaving out zeros changes no bit', async () => {
+        const select = random.selection(T, N, 0.3);
+        const x = hostTensor('f32', [T, N]);
+        for (let t = 0; t < T; t++) {
+          const row = u32(select).subarray(t * (1 + N), (t + 1) * (1 + N));
+          for (const n of row.subarray(1, 1 + row[0])) f32(x)[t * N + n] = random.uniform() - 0.5;
+        }
+        const op = linearTransposedOp as unknown as Op;
+        const dense = await bits(many, op, { ...combine, x }, { block: 1 });
+        expect(await bits(many, op, { ...combine, x, select }, { block: 1 })).toEqual(dense);
+      });
+    },
+  );
+});
+
+describe.skipIf(native.isas().length === 0)('the native backend', () => {
+  /** A program of some milliseconds. */
+  function work(backend: Backend, T = 64, N = 1024): Program {
+    const [x, w] = [
+      [T, N],
+      [N, N],
+    ].map((shape) => backend.allocate('f32', shape, 'state'));
+    const g = new Recorder();
+    let y = x;
+    for (let i = 0; i < 20; i++) y = linear(g, { x: y, w });
+    g.keep(y);
+    return backend.compile(g.finish());
+  }
+
+  it('leaves the event loop free while a program runs', async () => {
+    await using backend = await native.open({ threads: 1 });
+    const program = work(backend);
+    let done = false;
+    const run = backend.run(program).then(() => (done = true));
+    let turns = 0;
+    while (!done) {
+      await new Promise((resolve) => setImmediate(resolve));
+      turns++;
+    }
+    await run;
+    expect(turns).toBeGreaterThan(10);
+  });
+
+  it('frees memory that a compiled program still points into only with the program', async () => {
+    await using backend = await native.open({ threads: 2 });
+    const a = backend.allocate('f32', [1, 1 << 20], 'state');
+    const g = new Recorder();
+    const y = g.keep(add(g, a, a));
+    const program = backend.compile(g.finish());
+    backend.free(a);
+    await backend.run(program);
+    expect(size(y.shape)).toBe((await backend.read(y, program)).byteLength / 4);
+    expect(() => backend.write(a, new Uint8Array(4))).toThrow(TypeError);
+    program.release();
+    await expect(backend.run(program)).rejects.toThrow(/released/);
+  });
+
+  it('refuses operands that lie outside their memory', async () => {
+    await using backend = await native.open({});
+    const a = backend.allocate('f32', [1, 8], 'state');
+    const g = new Recorder();
+    add(g, { ...a, byteOffset: 4 }, a);
+    expect(() => backend.compile(g.finish())).toThrow(/add/);
+  });
+
+  it('refuses instruction sets and threads there are not', async () => {
+    await expect(native.open({ isa: 'sse9' })).rejects.toMatchObject({
+      code: 'BACKEND_UNAVAILABLE',
+      message: expect.stringContaining('scalar') as string,
+    });
+    await expect(native.open({ threads: 0 })).rejects.toMatchObject({ code: 'BAD_REQUEST' });
+  });
+});
+
+it('says why the addon does not load, and auto passes on with that note', async () => {
+  const missing = {
+    name: 'native',
+    open: (options: object) => openNative(options, import.meta.dirname),
+  };
+  await expect(missing.open({})).rejects.toMatchObject({
+    code: 'BACKEND_UNAVAILABLE',
+    message: expect.stringContaining('install.mjs') as string,
+  });
+  const { backend, notes } = await firstThatOpens([missing, reference], {});
+  expect(backend.name).toBe('reference');
+  expect(notes).toEqual([expect.stringContaining('No native build')]);
+});
