@@ -120,7 +120,7 @@ describe.each(configurations)('$name', ({ open }) => {
     expect(recording.stages.map((stage) => stage.length)).toEqual([2, 1]);
     const program = backend.compile(recording);
     for (let run = 0; run < 3; run++) await backend.run(program);
-    const { y: product } = expected(linearOp as unknown as Op, {
+    const { y: product } = expected(linearOp, {
       name: '',
       operands: { x, w, y: output([2, 40]) },
       params: { activation: 0, block: 1 },
@@ -187,8 +187,8 @@ describe.each(native.isas())('identities, %s', (isa) => {
       const project = { x: random.numbers([T, E]), w, y: output([T, N]) };
       const combine = { x: random.numbers([T, N]), w, y: output([T, E]) };
       const cases: [Op, Operands, Record<string, number>][] = [
-        [linearOp as unknown as Op, project, { activation: 4 }],
-        [linearTransposedOp as unknown as Op, combine, {}],
+        [linearOp, project, { activation: 4 }],
+        [linearTransposedOp, combine, {}],
       ];
 
       it.each(cases)('threads share large work without changing bits', async (op, operands, p) => {
@@ -213,10 +213,10 @@ describe.each(native.isas())('identities, %s', (isa) => {
       it('linear: a selected row has the bits it has in a dense run', async () => {
         const params = { activation: 2, block: 1 };
         const dense = new Float32Array(
-          (await runOp(many, linearOp as unknown as Op, project, params)).y.bytes.buffer,
+          (await runOp(many, linearOp, project, params)).y.bytes.buffer,
         );
         const select = random.selection(T, N, 0.3);
-        const found = await runOp(many, linearOp as unknown as Op, { ...project, select }, params);
+        const found = await runOp(many, linearOp, { ...project, select }, params);
         const kept = new Float32Array(T * N).fill(NaN);
         for (let t = 0; t < T; t++) {
           const row = u32(select).subarray(t * (1 + N), (t + 1) * (1 + N));

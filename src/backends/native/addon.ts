@@ -39,6 +39,6 @@ const packageFolder = fileURLToPath(new URL('../../..', import.meta.url));
  */
 export function loadAddon(folder: string = packageFolder): Addon {
   const require = createRequire(import.meta.url);
-  const { path } = require('node-gyp-build') as { path(folder: string): string };
+  const { path } = require('node-gyp-build') as { path: (folder: string) => string };
   return require(path(folder)) as Addon;
 }
