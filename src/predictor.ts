@@ -78,7 +78,7 @@ export interface OperatingPoint {
 
 /** A predictor at one operating point, in a backend's memory. */
 export interface Predictor {
-  readonly file: PredictorFile;
+  readonly layers: PredictorFile['layers'];
   readonly weightBytes: number;
   net(site: Site, layer: number): LowRankNet | undefined;
   /** Undefined where the point computes all. */

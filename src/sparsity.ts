@@ -74,5 +74,7 @@ export interface Method {
   readonly needs: 'nothing' | 'counts' | 'predictor';
   /** Where no share is given, keep as many as the predictor's calibration expects to. */
   readonly followsPredictor: boolean;
+  /** What it selects may turn out inactive: it does not look at true activations. */
+  readonly guesses: boolean;
   create(context: MethodContext): Sparsity;
 }

@@ -100,7 +100,7 @@ export function placePredictor(
     return { neurons: net('neurons'), heads: net('heads') };
   });
   return {
-    file,
+    layers: file.layers,
     weightBytes: owned.reduce((sum, { storage }) => sum + storage!.bytes, 0),
     net: (site, layer) => nets[layer][site],
     threshold: (site, layer) => point.thresholds[layer][site],

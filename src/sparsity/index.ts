@@ -6,12 +6,26 @@ import { predictor } from './predictor.ts';
 import { random } from './random.ts';
 import { staticChoice } from './static.ts';
 
+const knows = { followsPredictor: false, guesses: false } as const;
+
 /** Every method there is. */
 export const methods: readonly Method[] = [
-  { name: 'dense', needs: 'nothing', followsPredictor: false, create: () => dense },
-  { name: 'exact', needs: 'nothing', followsPredictor: false, create: () => exact },
-  { name: 'predictor', needs: 'predictor', followsPredictor: false, create: predictor },
-  { name: 'oracle', needs: 'counts', followsPredictor: true, create: oracle },
-  { name: 'random', needs: 'counts', followsPredictor: true, create: random },
-  { name: 'static', needs: 'predictor', followsPredictor: true, create: staticChoice },
+  { name: 'dense', needs: 'nothing', ...knows, create: () => dense },
+  { name: 'exact', needs: 'nothing', ...knows, create: () => exact },
+  {
+    name: 'predictor',
+    needs: 'predictor',
+    followsPredictor: false,
+    guesses: true,
+    create: predictor,
+  },
+  { name: 'oracle', needs: 'counts', followsPredictor: true, guesses: false, create: oracle },
+  { name: 'random', needs: 'counts', followsPredictor: true, guesses: true, create: random },
+  {
+    name: 'static',
+    needs: 'predictor',
+    followsPredictor: true,
+    guesses: true,
+    create: staticChoice,
+  },
 ];

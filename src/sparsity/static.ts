@@ -12,7 +12,7 @@ export function staticChoice({
   const chosen = new Map<string, Selection>();
 
   const choose = (site: Site, layer: number): Selection => {
-    const usage = predictor!.file.layers[layer][site]?.usage;
+    const usage = predictor!.layers[layer][site]?.usage;
     const k = count(site, layer);
     if (!usage || k === undefined || k === usage.length) return 'all';
     const best = Array.from(usage.keys())

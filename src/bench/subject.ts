@@ -1,0 +1,172 @@
+import type { Backend } from '../backend.ts';
+import type { Engine } from '../engine/engine.ts';
+import { findMethod } from '../engine/method.ts';
+import { uniform } from '../engine/sampler.ts';
+import type { Model } from '../engine/step.ts';
+import { hostTensor, rowWriter } from '../host.ts';
+import { syntheticCheckpoint } from '../loaders/synthetic.ts';
+import type { Description } from '../model.ts';
+import type { LowRankNet, Predictor } from '../predictor.ts';
+import type { MethodContext, Sparsity } from '../sparsity.ts';
+import type { DType, Tensor } from '../tensor.ts';
+import { headRank } from '../train/rank.ts';
+import { neuronShare, type Shape } from './shapes.ts';
+
+/** A model under measurement, with the methods it is measured with. */
+export interface Subject {
+  readonly name: string;
+  /** Weights are random: speed and bytes mean something, text does not. */
+  readonly synthetic: boolean;
+  readonly backend: Backend;
+  readonly model: Model;
+  readonly weights: string;
+  readonly context: number;
+  readonly methods: readonly Sparsity[];
+  release(): void;
+}
+
+/** An opened model with the methods it has what they need for. */
+export function engineSubject(engine: Engine, names: readonly string[]): Subject {
+  return {
+    name: engine.model,
+    synthetic: false,
+    backend: engine.backend,
+    model: engine.checkpoint,
+    weights: engine.checkpoint.dtype,
+    context: engine.context,
+    methods: names.map((name) => engine.method(name)),
+    release: () => undefined,
+  };
+}
+
+/** Rank of a synthetic predictor: what training would choose for large models. */
+const syntheticRank = 128;
+
+/**
+ * A model of a shape with random weights, sparse as its profile says.
+ *
+ * Biases of the up projection are set so that as many neurons fire as the profile selects: `exact` and
+ * `oracle` meet their true density. A random predictor cannot know which, so what it selects is
+ * computed to the end, zeros too: it is charged for every neuron, as if all it selected were active.
+ */
+export function syntheticSubject(
+  shape: Shape,
+  backend: Backend,
+  options: {
+    weights: 'f32' | 'f16' | 'int8' | 'int4';
+    names: readonly string[];
+    memoryLimit?: number;
+  },
+): Subject {
+  const { weights: dtype, names, memoryLimit } = options;
+  const model = syntheticCheckpoint(shape.config, backend, {
+    dtype,
+    ...(memoryLimit === undefined ? {} : { memoryLimit }),
+  });
+  const { description } = model;
+  const { layers, neurons, heads } = description;
+  for (let layer = 0; layer < layers; layer++) {
+    const bias = model.weights.get(`layers.${layer}.mlp.upProj.bias`);
+    const quantile = normalQuantile(1 - neuronShare(shape, layer, layers));
+    backend.write(bias, new Float32Array(neurons).fill(-quantile));
+  }
+  const predictor = randomPredictor(backend, description, shape);
+  const context: MethodContext = {
+    backend,
+    description,
+    predictor,
+    seed: 0,
+    count: (site, layer) => {
+      const share = predictor.density(site, layer);
+      return share === 1 ? undefined : Math.round(share * (site === 'heads' ? heads : neurons));
+    },
+  };
+  return {
+    name: shape.name,
+    synthetic: true,
+    backend,
+    model,
+    weights: dtype,
+    context: description.context,
+    methods: names.map((name) => {
+      const method = findMethod(name);
+      const sparsity = method.create(context);
+      return method.guesses ? chargedInFull(sparsity) : sparsity;
+    }),
+    release: () => {
+      predictor.release();
+      model.release();
+    },
+  };
+}
+
+/** The method, computing all it selects to the end. */
+const chargedInFull = (method: Sparsity): Sparsity => ({
+  ...method,
+  begin: (g, step) => {
+    const selector = method.begin(g, step);
+    return { select: (...ask) => selector.select(...ask) };
+  },
+});
+
+/** Predictors with random weights: what they select is meaningless, what they cost is real. */
+function randomPredictor(backend: Backend, description: Description, shape: Shape): Predictor {
+  const { layers, hiddenSize, neurons, heads } = description;
+  const random = uniform(1);
+  const owned: Tensor[] = [];
+  const place = (dtype: DType, dimensions: readonly number[]): Tensor => {
+    const tensor = backend.allocate(dtype, dimensions, 'predictor');
+    const content = hostTensor(dtype, dimensions);
+    const [rows, columns] = dimensions.length > 1 ? dimensions : [1, dimensions[0]];
+    const write = rowWriter(content);
+    for (let row = 0; row < rows; row++)
+      write(
+        row,
+        Float32Array.from({ length: columns }, () => (2 * random() - 1) / Math.sqrt(columns)),
+      );
+    backend.write(tensor, content.bytes);
+    owned.push(tensor);
+    return tensor;
+  };
+  const net = (units: number, rank: number): LowRankNet => ({
+    down: place('int4', [rank, hiddenSize]),
+    downBias: place('f32', [rank]),
+    up: place('int4', [units, rank]),
+    upBias: place('f32', [units]),
+  });
+  const nets = Array.from({ length: layers }, (_, layer) => ({
+    neurons: net(neurons, syntheticRank),
+    heads: layer === 0 ? undefined : net(heads, headRank(description)),
+  }));
+  return {
+    weightBytes: owned.reduce((sum, { storage }) => sum + storage!.bytes, 0),
+    layers: nets.map(() => ({ neurons: undefined, heads: undefined })),
+    net: (site, layer) => nets[layer][site],
+    threshold: () => undefined,
+    density: (site, layer) => {
+      if (site === 'neurons') return neuronShare(shape, layer, layers);
+      return layer === 0 ? 1 : shape.heads;
+    },
+    release: () => owned.forEach((tensor) => backend.free(tensor)),
+  };
+}
+
+/** The x below which a standard normal number lies with probability p (Newton on its integral). */
+export function normalQuantile(p: number): number {
+  let x = 0;
+  for (let i = 0; i < 50; i++) {
+    const density = Math.exp((-x * x) / 2) / Math.sqrt(2 * Math.PI);
+    const step = (normalIntegral(x) - p) / density;
+    x -= Math.max(-1, Math.min(1, step));
+    if (Math.abs(step) < 1e-12) break;
+  }
+  return x;
+}
+
+/** Share of a standard normal distribution below x, by its power series. */
+function normalIntegral(x: number): number {
+  let term = x;
+  let sum = x;
+  for (let n = 1; Math.abs(term) > 1e-17 && n < 500; n++) sum += term *= (x * x) / (2 * n + 1);
+  return 0.5 + (sum * Math.exp((-x * x) / 2)) / Math.sqrt(2 * Math.PI);
+}
