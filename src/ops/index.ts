@@ -8,6 +8,7 @@ import { linearTransposedOp } from './linear-transposed.ts';
 import { linearOp } from './linear.ts';
 import { normOp } from './norm.ts';
 import { rotaryAnglesOp, rotaryOp } from './rotary.ts';
+import { rowSumsOp } from './row-sums.ts';
 import { noiseOp, selectAboveOp, selectTopOp } from './select.ts';
 import { tallyOp } from './tally.ts';
 import { adamOp, bceGradientOp, reluGradientOp, weightGradientOp } from './training.ts';
@@ -30,6 +31,7 @@ export const ops: readonly Op[] = [
   reluGradientOp,
   rotaryAnglesOp,
   rotaryOp,
+  rowSumsOp,
   selectAboveOp,
   selectTopOp,
   storeOp,
