@@ -6,7 +6,10 @@ declare module '@huggingface/tokenizers' {
   export class Tokenizer {
     constructor(tokenizer: object, config: object);
     pre_tokenizer: PreTokenizer | null;
-    encode(text: string): { ids: (number | undefined)[]; tokens: string[] };
+    encode(
+      text: string,
+      options: { add_special_tokens: boolean },
+    ): { ids: (number | undefined)[]; tokens: string[] };
     decode(
       ids: readonly number[],
       options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean },

@@ -5,10 +5,11 @@ import { cutLongPieces } from './pieces.ts';
 /** Text to ids and back, as the checkpoint's own tokenizer does it. */
 export interface Tokenizer {
   /**
-   * Ids of a text, with the special tokens that the checkpoint's post-processor adds and no others.
-   * Special tokens written out in the text become their ids. Throws `BAD_TEXT`.
+   * Ids of a text, with the special tokens that the checkpoint's post-processor adds and no others;
+   * with `special: false` without these (a BOS). Special tokens written out in the text become their
+   * ids. Throws `BAD_TEXT`.
    */
-  encode(text: string): number[];
+  encode(text: string, options?: { special?: boolean }): number[];
   /**
    * Text of ids. Special tokens are left out, unless `special`; ids beyond the vocabulary are too.
    * Spaces before punctuation stay: what the ids say is what is returned.
@@ -48,15 +49,14 @@ export function createTokenizer(json: unknown, config: unknown, where: string): 
   };
 
   return {
-    encode(text) {
+    encode(text, { special = true } = {}) {
       const broken = text.search(/\p{Surrogate}/u);
       if (broken >= 0)
         throw new EngineError(
           'BAD_TEXT',
           `text: half a surrogate pair at ${broken}; expected Unicode that UTF-8 can hold; correct the text`,
         );
-      if (text === '') return [];
-      const { ids, tokens } = library.encode(text);
+      const { ids, tokens } = library.encode(text, { add_special_tokens: special });
       return ids.map((id, i) => {
         if (id !== undefined) return id;
         throw new EngineError(
