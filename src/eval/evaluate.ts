@@ -1,0 +1,77 @@
+import type { Engine } from '../engine/engine.ts';
+import { type BytesPerToken, type Density, Usage } from '../engine/usage.ts';
+import { EngineError } from '../errors.ts';
+import type { Task, TaskOptions, TaskResult } from './task.ts';
+import { findTask } from './tasks/index.ts';
+
+export interface EvaluateOptions extends TaskOptions {
+  readonly signal?: AbortSignal;
+  /** Share of a task that is done, 0 to 1. */
+  readonly onProgress?: (task: string, share: number) => void;
+}
+
+export interface EvaluateResult {
+  readonly model: string;
+  readonly family: string;
+  readonly backend: string;
+  readonly weights: string;
+  readonly sparsity: string;
+  /** By task. */
+  readonly results: Readonly<Record<string, TaskResult>>;
+  /** Decode steps, mean. */
+  readonly density: Density;
+  readonly bytesPerToken: BytesPerToken;
+  readonly timing: {
+    readonly loadSeconds: number;
+    readonly seconds: number;
+  };
+}
+
+/** Run tasks, by name or your own, one after another. */
+export async function evaluate(
+  engine: Engine,
+  tasks: readonly (string | Task)[],
+  options: EvaluateOptions = {},
+): Promise<EvaluateResult> {
+  const { signal, onProgress, ...given } = options;
+  const chosen = tasks.map((task) => (typeof task === 'string' ? findTask(task) : task));
+  if (chosen.length === 0)
+    throw new EngineError('BAD_REQUEST', '--tasks names no task, expected at least one');
+  for (const [name, value] of Object.entries(given))
+    if (value !== undefined && !chosen.some(({ uses }) => uses.includes(name as keyof TaskOptions)))
+      throw new EngineError(
+        'BAD_REQUEST',
+        `--${name} is given, but none of ${chosen.map((task) => task.name).join(', ')} uses it; leave it out`,
+      );
+
+  const usage = new Usage(engine.description.layers, denseBytes(engine));
+  const results: Record<string, TaskResult> = {};
+  const start = performance.now();
+  for (const task of chosen)
+    results[task.name] = await task.run(engine, given, {
+      method: engine.sparsity,
+      usage,
+      signal,
+      onProgress: (share) => onProgress?.(task.name, share),
+    });
+  return {
+    model: engine.model,
+    family: engine.description.family,
+    backend: engine.backend.name,
+    weights: engine.checkpoint.dtype,
+    sparsity: engine.sparsity.name,
+    results,
+    density: usage.density(),
+    bytesPerToken: usage.bytesPerToken(),
+    timing: {
+      loadSeconds: engine.loadSeconds,
+      seconds: (performance.now() - start) / 1000,
+    },
+  };
+}
+
+/** Weight bytes of a dense decode step. */
+function denseBytes(engine: Engine): number {
+  using session = engine.session();
+  return session.denseBytes();
+}

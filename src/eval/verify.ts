@@ -1,0 +1,235 @@
+import type { Engine } from '../engine/engine.ts';
+import { argmax } from '../engine/sampler.ts';
+import { Usage } from '../engine/usage.ts';
+import { EngineError } from '../errors.ts';
+import { f32, i32 } from '../host.ts';
+import type { HostTensor } from '../op.ts';
+import { dense } from '../sparsity/dense.ts';
+import { given } from '../sparsity/given.ts';
+import type { Golden, GoldenTensors, GoldenTexts, MaskedTensors } from './golden.ts';
+import { perplexity } from './tasks/perplexity.ts';
+
+/** The largest error of some outputs, and the range of their reference: largest minus smallest. */
+export interface Difference {
+  readonly maxError: number;
+  readonly range: number;
+}
+
+export interface VerifyResult {
+  readonly model: string;
+  readonly family: string;
+  readonly backend: string;
+  readonly weights: string;
+  /** The file that was compared with. */
+  readonly golden: string;
+  /** Of dense prefill. */
+  readonly logits?: Difference;
+  /** After the embedding (layer 0) and after each block. */
+  readonly hidden?: readonly (Difference & { readonly layer: number })[];
+  /** Ids by decode steps: how many agree before the first that differs, over all prompts. */
+  readonly greedy: {
+    readonly equal: number;
+    readonly of: number;
+    /** Index of the first id that differs. */
+    readonly firstDifference: number | null;
+  };
+  /** Decode steps that compute given heads and neurons alone. */
+  readonly masked?: Difference;
+  /** Of texts, as `evaluate` measures it. */
+  readonly perplexity?: readonly {
+    readonly name: string;
+    readonly perplexity: number;
+    readonly expected: number;
+  }[];
+}
+
+export interface VerifyOptions {
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (label: string, share: number) => void;
+}
+
+/** Compare what an engine computes with reference outputs of the same weights. */
+export async function verify(
+  engine: Engine,
+  golden: Golden,
+  options: VerifyOptions = {},
+): Promise<VerifyResult> {
+  const { tensors, masked, texts } = golden;
+  const head = {
+    model: engine.model,
+    family: engine.description.family,
+    backend: engine.backend.name,
+    weights: engine.checkpoint.dtype,
+    golden: golden.path,
+  };
+  if (texts) return { ...head, ...(await compareTexts(engine, texts, options)) };
+  if (!tensors) throw new EngineError('INTERNAL', `${golden.path}: nothing to compare with`);
+  expectShapes(engine, golden);
+  const prefill = await comparePrefill(engine, tensors);
+  options.onProgress?.('prefill', 0.3);
+  const greedy = await compareGreedy(engine, [
+    { promptIds: i32(tensors.ids), ids: i32(tensors.greedyIds) },
+  ]);
+  options.onProgress?.('greedy ids', 0.6);
+  return {
+    ...head,
+    ...prefill,
+    greedy,
+    ...(masked && { masked: await compareMasked(engine, tensors.ids, masked) }),
+  };
+}
+
+/** Default bounds: errors as a share of the range, and of a perplexity. */
+export const defaultTolerance = { ofRange: 2e-4, ofPerplexity: 1e-3 };
+
+/** What exceeds the tolerance, one phrase each; nothing when all is well. */
+export function failures(result: VerifyResult, tolerance?: number): string[] {
+  const { ofRange, ofPerplexity } =
+    tolerance === undefined ? defaultTolerance : { ofRange: tolerance, ofPerplexity: tolerance };
+  const differences: [string, Difference | undefined][] = [
+    ['logits', result.logits],
+    ...(result.hidden ?? []).map((h): [string, Difference] => [`hidden.${h.layer}`, h]),
+    ['masked logits', result.masked],
+  ];
+  const found: string[] = [];
+  for (const [name, difference] of differences)
+    if (difference && !(difference.maxError <= ofRange * difference.range))
+      found.push(`${name} differ by ${difference.maxError} of a range of ${difference.range}`);
+  for (const { name, perplexity, expected } of result.perplexity ?? [])
+    if (!(Math.abs(perplexity / expected - 1) <= ofPerplexity))
+      found.push(`perplexity of ${name} is ${perplexity}, not ${expected}`);
+  const { equal, of, firstDifference } = result.greedy;
+  if (equal < of) found.push(`greedy ids differ from id ${firstDifference} on`);
+  return found;
+}
+
+async function comparePrefill(
+  engine: Engine,
+  golden: GoldenTensors,
+): Promise<Required<Pick<VerifyResult, 'logits' | 'hidden'>>> {
+  using session = engine.session(dense);
+  const { logits, hidden } = await session.inspect(i32(golden.ids));
+  return {
+    logits: compare(logits, f32(golden.logits)),
+    hidden: golden.hidden.map((h, layer) => ({ layer, ...compare(hidden[layer], f32(h)) })),
+  };
+}
+
+async function compareGreedy(
+  engine: Engine,
+  cases: readonly { promptIds: ArrayLike<number>; ids: ArrayLike<number> }[],
+): Promise<VerifyResult['greedy']> {
+  using session = engine.session(dense);
+  let equal = 0;
+  let of = 0;
+  let firstDifference: number | null = null;
+  for (const { promptIds, ids } of cases) {
+    session.truncate(0);
+    let id = argmax(await session.prefill(Int32Array.from(promptIds)));
+    let agree = 0;
+    while (agree < ids.length && id === ids[agree]) {
+      agree++;
+      if (agree < ids.length) id = argmax(await session.decode(id));
+    }
+    if (agree < ids.length) firstDifference ??= of + agree;
+    equal += agree;
+    of += ids.length;
+  }
+  return { equal, of, firstDifference };
+}
+
+async function compareMasked(
+  engine: Engine,
+  ids: HostTensor,
+  { heads, neurons, logits }: MaskedTensors,
+): Promise<Difference> {
+  const { layers, vocabulary } = engine.description;
+  using choice = given(engine.backend, engine.description);
+  using session = engine.session(choice);
+  const computed = new Float32Array(logits.shape[0] * vocabulary);
+  for (const [t, id] of i32(ids).entries()) {
+    for (let layer = 0; layer < layers; layer++) {
+      choice.choose('heads', layer, marked(heads, layer, t));
+      choice.choose('neurons', layer, marked(neurons, layer, t));
+    }
+    computed.set(await session.decode(id), t * vocabulary);
+  }
+  return compare(computed, f32(logits));
+}
+
+/** Indices that are set in mask [L, T, N] for one layer and token. */
+function marked({ shape: [, T, N], bytes }: HostTensor, layer: number, t: number): number[] {
+  const row = bytes.subarray((layer * T + t) * N, (layer * T + t + 1) * N);
+  return Array.from(row.keys()).filter((n) => row[n]);
+}
+
+async function compareTexts(
+  engine: Engine,
+  { perplexities, greedy }: GoldenTexts,
+  { signal, onProgress }: VerifyOptions,
+): Promise<Required<Pick<VerifyResult, 'greedy' | 'perplexity'>>> {
+  for (const { prompt, promptIds } of greedy)
+    if (engine.encode(prompt).join() !== promptIds.join())
+      throw new EngineError(
+        'VERIFY_FAILED',
+        `golden: the prompt ${JSON.stringify(prompt)} becomes ids ${engine.encode(prompt).join()}, expected ${promptIds.join()}; check that the tokenizer belongs to the model`,
+      );
+  const compared: Required<VerifyResult>['perplexity'][number][] = [];
+  for (const [i, { name, text, window, stride, perplexity: expected }] of perplexities.entries()) {
+    const { metrics } = await perplexity.run(
+      engine,
+      { text, window, stride },
+      {
+        method: dense,
+        usage: new Usage(engine.description.layers, 0),
+        signal,
+        onProgress: (share) => onProgress?.(name, (i + share) / perplexities.length),
+      },
+    );
+    compared.push({ name, perplexity: metrics.perplexity, expected });
+  }
+  return { perplexity: compared, greedy: await compareGreedy(engine, greedy) };
+}
+
+function compare(found: Float32Array, expected: Float32Array): Difference {
+  let [maxError, least, most] = [0, Infinity, -Infinity];
+  expected.forEach((x, i) => {
+    const error = Math.abs(found[i] - x);
+    maxError = Math.max(maxError, Number.isNaN(error) ? Infinity : error);
+    least = Math.min(least, x);
+    most = Math.max(most, x);
+  });
+  return { maxError, range: most - least };
+}
+
+function expectShapes(engine: Engine, { path, tensors, masked }: Golden): void {
+  const { layers, heads, neurons, hiddenSize, vocabulary } = engine.description;
+  const T = tensors!.ids.shape[0];
+  const wanted: [string, HostTensor, number[]][] = [
+    ['input_ids', tensors!.ids, [T]],
+    ['logits', tensors!.logits, [T, vocabulary]],
+    ...tensors!.hidden.map((h, i): [string, HostTensor, number[]] => [
+      `hidden.${i}`,
+      h,
+      [T, hiddenSize],
+    ]),
+  ];
+  if (masked)
+    wanted.push(
+      ['masked heads', masked.heads, [layers, T, heads]],
+      ['masked neurons', masked.neurons, [layers, T, neurons]],
+      ['masked logits', masked.logits, [T, vocabulary]],
+    );
+  for (const [name, { shape }, expected] of wanted)
+    if (shape.join() !== expected.join())
+      throw new EngineError(
+        'BAD_SHAPE',
+        `${path}, ${name}: is [${shape}]; expected [${expected}]; check that it belongs to this model`,
+      );
+  if (tensors!.hidden.length > layers + 1)
+    throw new EngineError(
+      'BAD_SHAPE',
+      `${path}: has ${tensors!.hidden.length} hidden states; expected at most ${layers + 1}; check that it belongs to this model`,
+    );
+  engine.encode(i32(tensors!.ids));
+}
