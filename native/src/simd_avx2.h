@@ -10,7 +10,7 @@ namespace dejavu::avx2 {
 using V = __m256;
 constexpr int W = 8;
 constexpr int dot_rows = 3, dot_cols = 4;
-constexpr int mul_rows = 4, mul_vecs = 3;
+constexpr int mul_rows = 6, mul_vecs = 2;
 constexpr int flow_rows = 8;
 constexpr bool fast_f16 = true;
 

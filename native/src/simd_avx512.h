@@ -9,7 +9,7 @@ namespace dejavu::avx512 {
 using V = __m512;
 constexpr int W = 16;                       // f32 lanes
 constexpr int dot_rows = 4, dot_cols = 6;   // accumulators of a tile of dot products
-constexpr int mul_rows = 8, mul_vecs = 3;   // accumulators of a tile of outer products
+constexpr int mul_rows = 6, mul_vecs = 4;   // accumulators of a tile of outer products
 constexpr int flow_rows = 8;                // rows a transposed mat-vec has in flight
 constexpr bool fast_f16 = true;
 

@@ -10,7 +10,7 @@ namespace dejavu::neon {
 using V = float32x4_t;
 constexpr int W = 4;
 constexpr int dot_rows = 4, dot_cols = 6;
-constexpr int mul_rows = 8, mul_vecs = 3;
+constexpr int mul_rows = 6, mul_vecs = 4;
 constexpr int flow_rows = 8;
 constexpr bool fast_f16 = true;
 

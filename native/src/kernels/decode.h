@@ -1,7 +1,8 @@
 // Weight types: how a row of each becomes f32. Every kernel over weights is written once over these.
 //
-// A `Row` decodes W elements at a time, from an element that is a multiple of W. Elements
-// begin … end-1, no more than `chunk` and within one aligned chunk, must have been prepared.
+// A `Row` decodes W elements at a time: those from i + s on, where i begins a group and s, a multiple
+// of W, lies in it. Elements begin … end-1, all in one aligned chunk, must have been prepared, `begin`
+// beginning a group.
 #pragma once
 
 namespace dejavu::DEJAVU_ISA {
@@ -17,8 +18,8 @@ struct F32 {
   struct Row {
     const float* data;
     void prepare(int64_t, int64_t) {}
-    V at(int64_t i) const { return load(data + i); }
-    V at(int64_t i, int64_t n) const { return load(data + i, n); }
+    V at(int64_t i, int s) const { return load(data + i + s); }
+    V at(int64_t i, int s, int64_t n) const { return load(data + i + s, n); }
   };
   static Row row(const uint8_t* bytes, int64_t) { return {reinterpret_cast<const float*>(bytes)}; }
 };
@@ -28,8 +29,8 @@ struct F16 {
   struct Row {
     const uint16_t* data;
     void prepare(int64_t, int64_t) {}
-    V at(int64_t i) const { return load_f16(data + i); }
-    V at(int64_t i, int64_t n) const { return load_f16(data + i, n); }
+    V at(int64_t i, int s) const { return load_f16(data + i + s); }
+    V at(int64_t i, int s, int64_t n) const { return load_f16(data + i + s, n); }
   };
   static Row row(const uint8_t* bytes, int64_t) {
     return {reinterpret_cast<const uint16_t*>(bytes)};
@@ -45,10 +46,11 @@ struct Scales {
   void prepare(int64_t begin, int64_t end) {
     const int64_t last = (end + group_size - 1) / group_size;
     for (int64_t g = begin / group_size; g < last; g += W) {
-      const int64_t n = least(W, last - g);
-      float decoded[W];
-      store(decoded, n == W ? load_f16(stored + g) : load_f16(stored + g, n));
-      for (int64_t i = 0; i < n; i++) value[(g + i) % groups] = decoded[i];
+      float* to = value + g % groups;
+      if (g + W <= last)
+        store(to, load_f16(stored + g));
+      else
+        store(to, load_f16(stored + g, last - g), last - g);
     }
   }
   V at(int64_t i) const { return set(value[i / group_size % groups]); }
@@ -60,8 +62,10 @@ struct Int8 {
     const int8_t* codes;
     Scales scales;
     void prepare(int64_t begin, int64_t end) { scales.prepare(begin, end); }
-    V at(int64_t i) const { return mul(load_i8(codes + i), scales.at(i)); }
-    V at(int64_t i, int64_t n) const { return mul(load_i8(codes + i, n), scales.at(i)); }
+    V at(int64_t i, int s) const { return mul(load_i8(codes + i + s), scales.at(i)); }
+    V at(int64_t i, int s, int64_t n) const {
+      return mul(load_i8(codes + i + s, n), scales.at(i));
+    }
   };
   static Row row(const uint8_t* bytes, int64_t columns) {
     Row r;
@@ -77,12 +81,11 @@ struct Int4 {
     const uint8_t* codes;
     Scales scales;
     void prepare(int64_t begin, int64_t end) { scales.prepare(begin, end); }
-    V at(int64_t i) const {
-      const V code = load_i4(codes + i / group_size * 16 + i % 16, (i & 16) != 0);
-      return mul(code, scales.at(i));
+    V at(int64_t i, int s) const {
+      return mul(load_i4(codes + i / 2 + s % 16, s >= 16), scales.at(i));
     }
     // The codes of the last group are all there.
-    V at(int64_t i, int64_t) const { return at(i); }
+    V at(int64_t i, int s, int64_t) const { return at(i, s); }
   };
   static Row row(const uint8_t* bytes, int64_t columns) {
     Row r;
@@ -105,16 +108,30 @@ static inline void with_weights(DType type, F f) {
     f(Int4{});
 }
 
-// out[0 … end-begin-1] = elements begin … end-1 of a row; `begin` is a multiple of W.
+// Calls whole(i, s) for each whole vector of elements begin … end-1 and part(i, s, n) for what is left;
+// both ends lie in one chunk. `group(i)` is called before each whole group.
+template <class Group, class Whole, class Part>
+static inline __attribute__((always_inline)) void over(int64_t begin, int64_t end, Group group,
+                                                       Whole whole, Part part) {
+  int64_t i = begin;
+  for (; i + group_size <= end; i += group_size) {
+    group(i);
+#pragma GCC unroll 8
+    for (int s = 0; s < group_size; s += W) whole(i, s);
+  }
+  for (int s = 0; i + s < end; s += W) part(i, s, least(W, end - i - s));
+}
+
+// out[0 … end-begin-1] = elements begin … end-1 of a row; `begin` begins a group.
 template <class D>
 static void decode_row(typename D::Row row, int64_t begin, int64_t end, float* out) {
   out -= begin;
   for (int64_t e0 = begin, e1; e0 < end; e0 = e1) {
     e1 = chunk_end(e0, end);
     row.prepare(e0, e1);
-    int64_t e = e0;
-    for (; e + W <= e1; e += W) store(out + e, row.at(e));
-    if (e < e1) store(out + e, row.at(e, e1 - e), e1 - e);
+    over(
+        e0, e1, [](int64_t) {}, [&](int64_t i, int s) { store(out + i + s, row.at(i, s)); },
+        [&](int64_t i, int s, int64_t n) { store(out + i + s, row.at(i, s, n), n); });
   }
 }
 

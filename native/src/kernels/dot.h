@@ -20,21 +20,28 @@ static void dot_tile(const uint8_t* const* w, const uint8_t* const* ahead, const
   for (int64_t e0 = 0, e1; e0 < E; e0 = e1) {
     e1 = chunk_end(e0, E);
     for (int r = 0; r < R; r++) row[r].prepare(e0, e1);
-    int64_t e = e0;
-    for (; e + W <= e1; e += W) {
-      if (ahead && e % D::line == 0)
-        for (int r = 0; r < R; r++) __builtin_prefetch(ahead[r] + e / D::line * 64);
-      V v[R];
-      for (int r = 0; r < R; r++) v[r] = row[r].at(e);
-      for (int t = 0; t < T; t++) {
-        const V a = load(x + t * x_stride + e);
-        for (int r = 0; r < R; r++) sums[r][t] = fma(v[r], a, sums[r][t]);
-      }
-    }
-    if (e < e1)
-      for (int r = 0; r < R; r++)
-        for (int t = 0; t < T; t++)
-          sums[r][t] = fma(row[r].at(e, e1 - e), load(x + t * x_stride + e, e1 - e), sums[r][t]);
+    over(
+        e0, e1,
+        [&](int64_t i) {
+          if (ahead && i % D::line == 0)
+            for (int r = 0; r < R; r++)
+              for (int64_t l = i; l < i + group_size; l += D::line)
+                __builtin_prefetch(ahead[r] + l / D::line * 64);
+        },
+        [&](int64_t i, int s) {
+          V v[R];
+          for (int r = 0; r < R; r++) v[r] = row[r].at(i, s);
+          for (int t = 0; t < T; t++) {
+            const V a = load(x + t * x_stride + i + s);
+            for (int r = 0; r < R; r++) sums[r][t] = fma(v[r], a, sums[r][t]);
+          }
+        },
+        [&](int64_t i, int s, int64_t n) {
+          for (int t = 0; t < T; t++) {
+            const V a = load(x + t * x_stride + i + s, n);
+            for (int r = 0; r < R; r++) sums[r][t] = fma(row[r].at(i, s, n), a, sums[r][t]);
+          }
+        });
   }
   for (int r = 0; r < R; r++)
     for (int t = 0; t < T; t++) out[t * out_stride + r] = sum(sums[r][t]);

@@ -22,7 +22,7 @@ static int tasks(const Command& c, int threads) {
   const Operand& weights = c.operand[w];
   const int64_t rows = per_row(c.operand[select]) ? 1 : c.operand[x].dim[0];
   const int64_t ranges = most(1, weights.dim[1] / least_columns);
-  return split(least(ranges, threads * 4), weights.size() * rows, threads);
+  return split(least(ranges, threads * 2), weights.size() * rows, threads);
 }
 
 static size_t workspace(const Command& c) {
@@ -43,24 +43,32 @@ static void flow(const uint8_t* const* rows, const uint8_t* const* ahead, const 
   for (int64_t e0 = columns.begin, e1; e0 < columns.end; e0 = e1) {
     e1 = chunk_end(e0, columns.end);
     for (int r = 0; r < R; r++) row[r].prepare(e0, e1);
-    int64_t e = e0;
-    for (; e + W <= e1; e += W) {
-      if (e % D::line == 0)
-        for (int r = 0; r < R; r++) __builtin_prefetch(ahead[r] + e / D::line * 64);
-      V v[R];
-      for (int r = 0; r < R; r++) v[r] = row[r].at(e);
-      for (int64_t t = 0; t < T; t++) {
-        V s = load(sums + t * width + e);
-        for (int r = 0; r < R; r++) s = fma(v[r], set(factor[t * R + r]), s);
-        store(sums + t * width + e, s);
-      }
-    }
-    if (e < e1)
-      for (int64_t t = 0; t < T; t++) {
-        V s = load(sums + t * width + e, e1 - e);
-        for (int r = 0; r < R; r++) s = fma(row[r].at(e, e1 - e), set(factor[t * R + r]), s);
-        store(sums + t * width + e, s, e1 - e);
-      }
+    over(
+        e0, e1,
+        [&](int64_t i) {
+          if (i % D::line == 0)
+            for (int r = 0; r < R; r++)
+              for (int64_t l = i; l < i + group_size; l += D::line)
+                __builtin_prefetch(ahead[r] + l / D::line * 64);
+        },
+        [&](int64_t i, int s) {
+          V v[R];
+          for (int r = 0; r < R; r++) v[r] = row[r].at(i, s);
+          for (int64_t t = 0; t < T; t++) {
+            float* place = sums + t * width + i + s;
+            V sum = load(place);
+            for (int r = 0; r < R; r++) sum = fma(v[r], set(factor[t * R + r]), sum);
+            store(place, sum);
+          }
+        },
+        [&](int64_t i, int s, int64_t n) {
+          for (int64_t t = 0; t < T; t++) {
+            float* place = sums + t * width + i + s;
+            V sum = load(place, n);
+            for (int r = 0; r < R; r++) sum = fma(row[r].at(i, s, n), set(factor[t * R + r]), sum);
+            store(place, sum, n);
+          }
+        });
   }
 }
 

@@ -1,4 +1,4 @@
-// norm and crossEntropy: reductions over rows.
+// norm, crossEntropy and rowSums: reductions over rows.
 #pragma once
 
 namespace dejavu::DEJAVU_ISA::norm {
@@ -89,3 +89,33 @@ static void run(const Command& c, int task, float*) {
 static constexpr Kernel kernel{"crossEntropy", 3, 0, 0, tasks, nullptr, run};
 
 }  // namespace dejavu::DEJAVU_ISA::cross_entropy
+
+namespace dejavu::DEJAVU_ISA::row_sums {
+
+enum { x, y };
+
+static int tasks(const Command& c, int threads) {
+  return split(c.operand[x].dim[0], c.operand[x].size(), threads);
+}
+
+static float row_sum(const float* row, int64_t E) {
+  constexpr int chains = 4;
+  V total[chains];
+  for (int i = 0; i < chains; i++) total[i] = zero();
+  int64_t e = 0;
+  for (; e + chains * W <= E; e += chains * W)
+    for (int i = 0; i < chains; i++) total[i] = add(total[i], load(row + e + i * W));
+  for (; e < E; e += W) total[0] = add(total[0], load(row + e, least(W, E - e)));
+  return sum(add(add(total[0], total[1]), add(total[2], total[3])));
+}
+
+static void run(const Command& c, int task, float*) {
+  const auto [N, E] = c.operand[x].matrix();
+  const Range rows = share(N, task, c.tasks);
+  for (int64_t n = rows.begin; n < rows.end; n++)
+    c.operand[y].f32()[n] = row_sum(c.operand[x].f32() + n * E, E);
+}
+
+static constexpr Kernel kernel{"rowSums", 2, 0, 0, tasks, nullptr, run};
+
+}  // namespace dejavu::DEJAVU_ISA::row_sums

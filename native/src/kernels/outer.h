@@ -59,6 +59,6 @@ static void outer(int64_t M, int64_t N, int64_t K, Places a, const float* b, int
 
 // A block of b that `outer` reads: rows of K, columns of N, packed so that it stays in cache.
 constexpr int64_t panel_rows = 256;
-constexpr int64_t panel_columns = mul_vecs * W;
+constexpr int64_t panel_columns = 64;
 
 }  // namespace dejavu::DEJAVU_ISA

@@ -43,6 +43,7 @@ static constexpr Kernel kernels[] = {
     relu_gradient::kernel,
     rotary::kernel,
     rotary_angles::kernel,
+    row_sums::kernel,
     select_above::kernel,
     select_top::kernel,
     sum_of_two::kernel,

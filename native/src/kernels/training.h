@@ -10,25 +10,45 @@ static int tasks(const Command& c, int threads) {
   return split(out.dim[0] / mul_rows, out.size() * c.operand[x].dim[0], threads);
 }
 
-static void run(const Command& c, int task, float*) {
+static int64_t rows_per_task(const Command& c) {
+  return round_up(c.operand[dw].dim[0] / c.tasks + 1, mul_rows) + mul_rows;
+}
+
+static size_t workspace(const Command& c) {
+  return sizeof(float) * static_cast<size_t>(panel_rows * (panel_columns + rows_per_task(c)));
+}
+
+// Both operands are packed: their columns lie far apart.
+static void run(const Command& c, int task, float* slopes) {
   const auto [T, N] = c.operand[dy].matrix();
   const int64_t E = c.operand[x].dim[1];
   const float *slope = c.operand[dy].f32(), *input = c.operand[x].f32();
   float *out = c.operand[dw].f32(), *sums = c.operand[dbias].f32();
   const Range rows = share(N, task, c.tasks, mul_rows);
   const int64_t count = rows.end - rows.begin;
+  float* panel = slopes + panel_rows * rows_per_task(c);
   for (int64_t n = rows.begin; n < rows.end; n++) sums[n] = 0;
-  for (int64_t t = 0; t < T; t++)
-    for (int64_t n = rows.begin; n < rows.end; n++) sums[n] += slope[t * N + n];
-  // Columns outermost, so that a panel of x stays in cache for all rows.
-  for (int64_t t = 0; t < T; t += panel_rows)
-    for (int64_t e = 0; e < E; e += panel_columns)
-      outer(count, least(panel_columns, E - e), least(panel_rows, T - t),
-            {slope + t * N + rows.begin, 1, N}, input + t * E + e, E, out + rows.begin * E + e, E,
-            t == 0);
+  for (int64_t t0 = 0; t0 < T; t0 += panel_rows) {
+    const int64_t depth = least(panel_rows, T - t0);
+    for (int64_t t = 0; t < depth; t++)
+      for (int64_t n = 0; n < count; n++) {
+        const float s = slope[(t0 + t) * N + rows.begin + n];
+        sums[rows.begin + n] += s;
+        slopes[n / mul_rows * panel_rows * mul_rows + t * mul_rows + n % mul_rows] = s;
+      }
+    for (int64_t e = 0; e < E; e += panel_columns) {
+      const int64_t width = least(panel_columns, E - e);
+      for (int64_t t = 0; t < depth; t++)
+        memcpy(panel + t * panel_columns, input + (t0 + t) * E + e,
+               static_cast<size_t>(width) * sizeof(float));
+      for (int64_t n = 0; n < count; n += mul_rows)
+        outer(least(mul_rows, count - n), width, depth, {slopes + n * panel_rows, 1, mul_rows},
+              panel, panel_columns, out + (rows.begin + n) * E + e, E, t0 == 0);
+    }
+  }
 }
 
-static constexpr Kernel kernel{"weightGradient", 4, 0, 0, tasks, nullptr, run};
+static constexpr Kernel kernel{"weightGradient", 4, 0, 0, tasks, workspace, run};
 
 }  // namespace dejavu::DEJAVU_ISA::weight_gradient
 
