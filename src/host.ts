@@ -26,8 +26,9 @@ export function rowReader(t: HostTensor): (row: number, into: Float32Array) => v
     }
     case 'f16': {
       const data = u16(t);
+      const table = f16ToF32;
       return (row, into) => {
-        for (let i = 0; i < columns; i++) into[i] = f16ToF32[data[row * columns + i]]!;
+        for (let i = 0; i < columns; i++) into[i] = table[data[row * columns + i]];
       };
     }
     case 'bf16': {
@@ -79,21 +80,30 @@ export function rowWriter(t: HostTensor): (row: number, from: Float32Array) => v
     case 'int8':
     case 'int4': {
       const { codes, scales, stride, scaleStart } = quantized(t, t.dtype);
+      const wide = t.dtype === 'int8';
+      const low = wide ? -127 : -8;
+      const high = wide ? 127 : 7;
       return (row, from) => {
         const start = row * stride;
         codes.fill(0, start, start + stride);
         for (let first = 0; first < columns; first += quantGroup) {
-          const group = from.subarray(first, Math.min(first + quantGroup, columns));
-          const scale = t.dtype === 'int8' ? int8Scale(group) : int4Scale(group);
-          const bits = f32ToF16(scale);
+          const last = Math.min(first + quantGroup, columns);
+          // Of int4 the element furthest from zero becomes code -8, which has no opposite.
+          let furthest = 0;
+          for (let i = first; i < last; i++)
+            if (Math.abs(from[i]) > Math.abs(furthest)) furthest = from[i];
+          const bits = f32ToF16(wide ? Math.abs(furthest) / 127 : furthest / -8);
           const step = f16ToF32[bits];
           scales[scaleStart(row) + first / quantGroup] = bits;
-          for (let i = 0; i < quantGroup; i++) {
-            const q = step === 0 || i >= group.length ? 0 : roundEven(group[i] / step);
-            if (t.dtype === 'int4')
-              codes[start + int4Byte(first + i)] |= (clamp(q, -8, 7) + 8) << (i & 16 ? 4 : 0);
-            else if (i < group.length) codes[start + first + i] = clamp(q, -127, 127);
+          for (let i = first; i < last; i++) {
+            const nearest = step === 0 ? 0 : roundEven(from[i] / step);
+            const q = nearest > high ? high : nearest < low ? low : nearest | 0;
+            if (wide) codes[start + i] = q;
+            else codes[start + int4Byte(i)] |= (q + 8) << (i & 16 ? 4 : 0);
           }
+          if (!wide)
+            for (let i = last; i < first + quantGroup; i++)
+              codes[start + int4Byte(i)] |= 8 << (i & 16 ? 4 : 0);
         }
       };
     }
@@ -126,19 +136,5 @@ function quantized(
 /** Which byte of an `int4` row holds element i. */
 const int4Byte = (i: number): number => (i >> 5) * 16 + (i & 15);
 
-function int8Scale(group: Float32Array): number {
-  return group.reduce((peak, x) => Math.max(peak, Math.abs(x)), 0) / 127;
-}
-
-/** The element furthest from zero becomes code -8, the one code that has no opposite. */
-function int4Scale(group: Float32Array): number {
-  return group.reduce((peak, x) => (Math.abs(x) > Math.abs(peak) ? x : peak), 0) / -8;
-}
-
-const clamp = (q: number, low: number, high: number): number => Math.max(low, Math.min(high, q));
-
-/** Round half to even, as vector hardware does. */
-function roundEven(x: number): number {
-  const r = Math.round(x);
-  return r - x === 0.5 && r % 2 !== 0 ? r - 1 : r;
-}
+/** Round half to even, as vector hardware does: adding 1.5 * 2^52 leaves no room for a fraction. */
+const roundEven = (x: number): number => x + 6755399441055744 - 6755399441055744;

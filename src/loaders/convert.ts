@@ -25,7 +25,7 @@ export function convertRows(
   if (from === to) return bytes;
   if (to === 'f32') return bytesOf(widen(bytes, from));
   if (to === 'f16')
-    return bytesOf(from === 'bf16' ? mapped(words16(bytes)) : narrow(words32(bytes)));
+    return bytesOf(from === 'bf16' ? mapped(halves(bytes), bf16ToF16) : narrow(floats(bytes)));
   const values = widen(bytes, from);
   const encoded = hostTensor(to, [values.length / columns, columns]);
   const write = rowWriter(encoded);
@@ -35,28 +35,39 @@ export function convertRows(
 }
 
 /** Every element as f32. */
-export function widen(bytes: Uint8Array<ArrayBuffer>, from: FileType): Float32Array<ArrayBuffer> {
-  if (from === 'f32') return words32(bytes);
-  const bits = words16(bytes);
+function widen(bytes: Uint8Array<ArrayBuffer>, from: FileType): Float32Array<ArrayBuffer> {
+  if (from === 'f32') return floats(bytes);
+  const bits = halves(bytes);
   const values = new Float32Array(bits.length);
-  if (from === 'f16') for (let i = 0; i < bits.length; i++) values[i] = f16ToF32[bits[i]];
-  else {
+  if (from === 'f16') {
+    const table = f16ToF32;
+    for (let i = 0; i < bits.length; i++) values[i] = table[bits[i]];
+  } else {
     const words = new Uint32Array(values.buffer);
     for (let i = 0; i < bits.length; i++) words[i] = bits[i] << 16;
   }
   return values;
 }
 
-function mapped(bits: Uint16Array): Uint16Array<ArrayBuffer> {
-  const halves = new Uint16Array(bits.length);
-  for (let i = 0; i < bits.length; i++) halves[i] = bf16ToF16[bits[i]];
-  return halves;
+function mapped(bits: Uint16Array, table: Uint16Array): Uint16Array<ArrayBuffer> {
+  const result = new Uint16Array(bits.length);
+  for (let i = 0; i < bits.length; i++) result[i] = table[bits[i]];
+  return result;
 }
 
-function narrow(values: Float32Array): Uint16Array<ArrayBuffer> {
-  const halves = new Uint16Array(values.length);
-  for (let i = 0; i < values.length; i++) halves[i] = f32ToF16(values[i]);
-  return halves;
+/** f32 bits to f16 bits; those of f16's normal range here, the rest by `f32ToF16`. */
+function narrow(values: Float32Array<ArrayBuffer>): Uint16Array<ArrayBuffer> {
+  const words = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  const result = new Uint16Array(words.length);
+  for (let i = 0; i < words.length; i++) {
+    const word = words[i];
+    const magnitude = word & 0x7fffffff;
+    result[i] =
+      magnitude >= 0x38800000 && magnitude < 0x47800000
+        ? ((word >>> 16) & 0x8000) | ((magnitude - 0x37fff001 + ((magnitude >>> 13) & 1)) >>> 13)
+        : f32ToF16(values[i]);
+  }
+  return result;
 }
 
 /**
@@ -70,8 +81,8 @@ export function takeColumns(
 ): Uint8Array<ArrayBuffer> {
   const count = columns.length * rows;
   return from === 'f32'
-    ? bytesOf(gather(words32(bytes), new Float32Array(count), rows, width, columns))
-    : bytesOf(gather(words16(bytes), new Uint16Array(count), rows, width, columns));
+    ? bytesOf(gather(floats(bytes), new Float32Array(count), rows, width, columns))
+    : bytesOf(gather(halves(bytes), new Uint16Array(count), rows, width, columns));
 }
 
 /** Rows in tiles, so that the lines of `from` that a tile touches stay in the cache. */
@@ -95,9 +106,9 @@ function gather<T extends Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer>>(
   return into;
 }
 
-const words32 = (bytes: Uint8Array<ArrayBuffer>): Float32Array<ArrayBuffer> =>
+const floats = (bytes: Uint8Array<ArrayBuffer>): Float32Array<ArrayBuffer> =>
   new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
-const words16 = (bytes: Uint8Array<ArrayBuffer>): Uint16Array<ArrayBuffer> =>
+const halves = (bytes: Uint8Array<ArrayBuffer>): Uint16Array<ArrayBuffer> =>
   new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2);
 const bytesOf = (
   view: Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer>,

@@ -60,15 +60,15 @@ export class StoredWeights implements Weights {
     this.#backend.write(this.get(name), values);
   }
 
-  /** Write rows of a matrix from `first` on, in its type. */
-  writeRows(name: string, first: number, bytes: Uint8Array): void {
+  /** Write rows of a matrix from `first` on, in its type; `rowSquares` of them, where known. */
+  writeRows(name: string, first: number, bytes: Uint8Array, known?: Float64Array): void {
     const tensor = this.get(name);
     const columns = tensor.shape[1];
     const count = bytes.byteLength / byteLength(tensor.dtype, [1, columns]);
     this.#backend.write(slice(tensor, first, count), bytes);
-    const squares = this.#squares.get(name);
-    if (squares)
-      squares.set(rowSquares({ dtype: tensor.dtype, shape: [count, columns], bytes }), first);
+    this.#squares
+      .get(name)
+      ?.set(known ?? rowSquares({ dtype: tensor.dtype, shape: [count, columns], bytes }), first);
   }
 
   get(name: string): Tensor {
@@ -108,7 +108,7 @@ export class StoredWeights implements Weights {
 }
 
 /** Sum of squares of each row. */
-function rowSquares(rows: HostTensor): Float64Array {
+export function rowSquares(rows: HostTensor): Float64Array {
   const [count = 0, columns = 0] = rows.shape;
   const read = rowReader(rows);
   const values = new Float32Array(columns);
