@@ -6,6 +6,7 @@ import { cacheBytes } from '../kv/cache.ts';
 import { policies } from '../kv/index.ts';
 import { bundledModel } from '../loaders/bundled.ts';
 import { type Checkpoint, hashCheckpoint, loadCheckpoint } from '../loaders/checkpoint.ts';
+import type { WeightType } from '../loaders/convert.ts';
 import { fileExists } from '../loaders/fs.ts';
 import { readPredictor } from '../loaders/predictor.ts';
 import type { Description } from '../model.ts';
@@ -30,7 +31,7 @@ export interface OpenOptions extends MethodOptions {
   /** Force an instruction set of the native backend. */
   readonly isa?: string;
   /** Type of weights in memory. Default `auto`: what the file has. */
-  readonly weights?: 'auto' | 'f32' | 'f16' | 'int8';
+  readonly weights?: 'auto' | WeightType;
   /** Sparsity method. Default: `predictor` where a predictor file lies beside the model, else `dense`. */
   readonly sparsity?: string;
   /** Predictor file. Default: `predictor.safetensors` beside the model. */

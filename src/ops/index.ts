@@ -1,6 +1,7 @@
 import type { Op } from '../op.ts';
 import { attentionOp, storeOp } from './attention.ts';
 import { crossEntropyOp } from './cross-entropy.ts';
+import { divergenceOp } from './divergence.ts';
 import { addOp, magnitudeOp, multiplyOp } from './elementwise.ts';
 import { embedOp } from './embed.ts';
 import { encodeOp } from './encode.ts';
@@ -20,6 +21,7 @@ export const ops: readonly Op[] = [
   attentionOp,
   bceGradientOp,
   crossEntropyOp,
+  divergenceOp,
   embedOp,
   encodeOp,
   linearOp,

@@ -109,8 +109,8 @@ export async function fitLayer(
 
 /** Which contributions count as active, and what an active one weighs (mean 1). */
 interface Labels {
-  isActive(contribution: number): boolean;
-  weight(contribution: number): number;
+  readonly isActive: (contribution: number) => boolean;
+  readonly weight: (contribution: number) => number;
 }
 
 /** A neuron is active where its activation is not zero. */

@@ -14,7 +14,7 @@ import {
   reportLayers,
   type SiteReport,
 } from './assemble.ts';
-import { calibrate, type Choice, type Measure, sensitivities } from './calibrate.ts';
+import { calibrate, type Measure, sensitivities } from './calibrate.ts';
 import {
   collectIds,
   groupLayers,
