@@ -68,7 +68,7 @@ export interface CurvePoint {
 export interface OperatingPoint {
   /** Loss budget this point was calibrated for: relative growth of perplexity. */
   readonly maxLoss: number;
-  /** Growth that was measured on held-out calibration text. */
+  /** Divergence from dense that was measured on held-out calibration text, in nats a token. */
   readonly loss: number;
   /** L entries; a site that is absent computes all. */
   readonly thresholds: readonly Readonly<Record<Site, number | undefined>>[];

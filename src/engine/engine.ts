@@ -157,11 +157,9 @@ export class Engine implements AsyncDisposable {
 
   /** Ids of a prompt; checked against the vocabulary and the context. */
   encode(prompt: Prompt): Int32Array {
-    const ids = Int32Array.from(
-      typeof prompt === 'string' ? this.tokenizer.encode(prompt) : prompt,
-    );
+    const ids = typeof prompt === 'string' ? this.tokenizer.encode(prompt) : Array.from(prompt);
     const { vocabulary } = this.description;
-    const wrong = ids.find((id) => !(id >= 0 && id < vocabulary));
+    const wrong = ids.find((id) => !(Number.isInteger(id) && id >= 0 && id < vocabulary));
     if (wrong !== undefined)
       throw new EngineError(
         'BAD_REQUEST',
@@ -174,7 +172,7 @@ export class Engine implements AsyncDisposable {
         'PROMPT_TOO_LONG',
         `prompt: ${ids.length} tokens, expected at most ${this.context}; shorten it or raise --context`,
       );
-    return ids;
+    return Int32Array.from(ids);
   }
 
   /** A new text, decoded by the engine's method or another one. */

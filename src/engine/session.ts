@@ -70,9 +70,9 @@ export class Session implements Disposable {
     const losses = new Float32Array(ids.length);
     let done = 0;
     for (const chunk of this.#chunks(ids)) {
-      const step = this.#program('score', { rows: chunk.length, logits: 'all', loss: true });
+      const step = this.#program('score', { rows: chunk.length, logits: 'all', measure: 'loss' });
       await this.#run(step, chunk, targets.subarray(done, done + chunk.length));
-      losses.set(await step.losses(), done);
+      losses.set(await step.measured(), done);
       done += chunk.length;
     }
     return losses;
@@ -96,11 +96,19 @@ export class Session implements Disposable {
   async scoreDecode(id: number, target: number): Promise<number> {
     this.#decode = this.#program(
       'scoreDecode',
-      { rows: 1, logits: 'all', loss: true },
+      { rows: 1, logits: 'all', measure: 'loss' },
       this.#method,
     );
     await this.#run(this.#decode, Int32Array.of(id), Int32Array.of(target));
-    return (await this.#decode.losses())[0];
+    return (await this.#decode.measured())[0];
+  }
+
+  /** Add one token through the method; returns KL(dense ‖ this) for the dense logits [V], in nats. */
+  async compareDecode(id: number, denseLogits: Float32Array): Promise<number> {
+    const options = { rows: 1, logits: 'all', measure: 'divergence' } as const;
+    this.#decode = this.#program('compareDecode', options, this.#method);
+    await this.#run(this.#decode, Int32Array.of(id), denseLogits);
+    return (await this.#decode.measured())[0];
   }
 
   /** What the latest decode step read and computed. */
@@ -133,14 +141,18 @@ export class Session implements Disposable {
       yield ids.subarray(start, Math.min(start + chunkRows, ids.length));
   }
 
-  async #run(step: StepProgram, tokens: Int32Array, targets?: Int32Array): Promise<void> {
+  async #run(
+    step: StepProgram,
+    tokens: Int32Array,
+    expected?: Int32Array | Float32Array,
+  ): Promise<void> {
     if (this.#length + tokens.length > this.cache.capacity)
       throw new EngineError(
         'PROMPT_TOO_LONG',
         `session: the context of ${this.cache.capacity} tokens is full`,
       );
     const positions = tokens.map((_, i) => this.#length + i);
-    await step.run({ tokens, positions, ...(targets && { targets }) });
+    await step.run({ tokens, positions, ...(expected && { expected }) });
     this.#length += tokens.length;
   }
 

@@ -3,6 +3,7 @@ import type { Cache } from '../kv.ts';
 import type { Description, Family, Forward, Weights } from '../model.ts';
 import type { Read } from '../op.ts';
 import { crossEntropy } from '../ops/cross-entropy.ts';
+import { divergence } from '../ops/divergence.ts';
 import { tally } from '../ops/tally.ts';
 import { Recorder } from '../program.ts';
 import type { Selection, Selector, Site, Sparsity } from '../sparsity.ts';
@@ -21,8 +22,11 @@ export interface StepOptions {
   readonly rows: number;
   /** Rows whose logits are computed. */
   readonly logits: 'all' | 'last';
-  /** Also compute each row's loss against given targets; needs logits of all rows. */
-  readonly loss?: boolean;
+  /**
+   * Also compute one number a row from its logits, of all rows: its loss against a target id, or its
+   * divergence from reference logits.
+   */
+  readonly measure?: 'loss' | 'divergence';
   /** Keep hidden states readable after a run. */
   readonly hidden?: boolean;
 }
@@ -42,9 +46,11 @@ export interface StepUsage {
 export class StepProgram implements Disposable {
   readonly #backend: Backend;
   readonly #options: StepOptions;
-  readonly #inputs: { tokens: Tensor; positions: Tensor; sequences: Tensor; targets: Tensor };
+  readonly #inputs: Readonly<Record<'tokens' | 'positions' | 'sequences', Tensor>>;
+  /** Targets i32 [T] or reference logits f32 [T, V] of the measure. */
+  readonly #expected: Tensor | undefined;
   readonly #forward: Forward;
-  readonly #losses: Tensor | undefined;
+  readonly #measured: Tensor | undefined;
   readonly #counts: Tensor;
   readonly #reads: readonly (Read & { count: number | undefined })[];
   readonly #chosen: Readonly<Record<Site, readonly (number | undefined)[]>>;
@@ -61,7 +67,7 @@ export class StepProgram implements Disposable {
   ) {
     const { rows } = options;
     const input = (): Tensor => backend.allocate('i32', [rows], 'state');
-    const inputs = { tokens: input(), positions: input(), sequences: input(), targets: input() };
+    const inputs = { tokens: input(), positions: input(), sequences: input() };
     const g = new Recorder();
     const observed = observe(method.begin(g, inputs), model.description.layers);
     const forward = model.family.forward(g, model.config, model.weights, {
@@ -73,9 +79,13 @@ export class StepProgram implements Disposable {
     });
     g.keep(forward.logits);
     if (options.hidden) forward.hidden.forEach((h) => g.keep(h));
-    this.#losses = options.loss
-      ? g.keep(crossEntropy(g, forward.logits, inputs.targets))
-      : undefined;
+    if (options.measure === 'loss') {
+      this.#expected = input();
+      this.#measured = g.keep(crossEntropy(g, forward.logits, this.#expected));
+    } else if (options.measure === 'divergence') {
+      this.#expected = backend.allocate('f32', forward.logits.shape, 'state');
+      this.#measured = g.keep(divergence(g, forward.logits, this.#expected));
+    }
 
     const tallies = new Tallies();
     this.#reads = weightReads(g).map((read) => ({
@@ -102,13 +112,14 @@ export class StepProgram implements Disposable {
     tokens: Int32Array;
     positions: Int32Array;
     sequences?: Int32Array;
-    targets?: Int32Array;
+    /** What the measure compares with. */
+    expected?: Int32Array | Float32Array;
   }): Promise<void> {
-    const { tokens, positions, sequences, targets } = rows;
+    const { tokens, positions, sequences, expected } = rows;
     this.#backend.write(this.#inputs.tokens, tokens);
     this.#backend.write(this.#inputs.positions, positions);
     if (sequences) this.#backend.write(this.#inputs.sequences, sequences);
-    if (targets) this.#backend.write(this.#inputs.targets, targets);
+    if (expected && this.#expected) this.#backend.write(this.#expected, expected);
     this.#seenSlots = positions.reduce((sum, position) => sum + position + 1, 0);
     await this.#backend.run(this.#program);
   }
@@ -118,9 +129,9 @@ export class StepProgram implements Disposable {
     return this.#floats(this.#forward.logits);
   }
 
-  /** Loss of each row against its target, in nats, [T]. */
-  losses(): Promise<Float32Array> {
-    return this.#floats(this.#losses!);
+  /** What the measure gave for each row [T], in nats. */
+  measured(): Promise<Float32Array> {
+    return this.#floats(this.#measured!);
   }
 
   /** Hidden states as `Forward.hidden` has them, where they were kept. */
@@ -156,7 +167,8 @@ export class StepProgram implements Disposable {
 
   [Symbol.dispose](): void {
     this.#program.release();
-    for (const tensor of [...Object.values(this.#inputs), this.#counts]) this.#backend.free(tensor);
+    const owned = [...Object.values(this.#inputs), this.#counts, this.#expected];
+    for (const tensor of owned) if (tensor) this.#backend.free(tensor);
   }
 }
 

@@ -13,7 +13,7 @@ export interface Gate {
 /** One cut a gate. */
 export type Choice = ReadonlyMap<Gate, Cut>;
 
-/** Measures the relative growth of perplexity under a choice; gates not in it select all. */
+/** Measures the divergence from dense under a choice, in nats a token; gates not in it select all. */
 export type Measure = (choice: Choice) => Promise<number>;
 
 /** What one gate's missed contribution costs: loss = sensitivity · missedSquares. */

@@ -5,21 +5,22 @@ import { full } from '../kv/full.ts';
 import type { Sparsity } from '../sparsity.ts';
 import { dense } from '../sparsity/dense.ts';
 
-/** A window of ids whose second half is scored, the first half being context. */
+/** A window of ids: the first quarter is context, the rest is scored. */
 export interface Window {
   /** Ids before the scored ones; at least one. */
   readonly context: Int32Array;
   readonly scored: Int32Array;
 }
 
-/** Cut ids into windows of `length`, each scoring its second half; `most` scored ids in all. */
+/** Cut ids into windows of `length` that score about `most` ids in all. */
 export function scoredWindows(ids: Int32Array, length: number, most: number): Window[] {
-  const half = length >> 1;
+  const context = Math.max(1, length >> 2);
+  const each = length - context;
   const windows: Window[] = [];
-  for (let start = 0; start + length <= ids.length && windows.length * half < most; start += half)
+  for (let start = 0; start + length <= ids.length && windows.length * each < most; start += length)
     windows.push({
-      context: ids.subarray(start, start + half),
-      scored: ids.subarray(start + half, start + length),
+      context: ids.subarray(start, start + context),
+      scored: ids.subarray(start + context, start + length),
     });
   return windows;
 }
@@ -44,7 +45,6 @@ export async function decodeLosses(
   method: Sparsity,
   windows: readonly Window[],
   signal?: AbortSignal,
-  onWindow?: () => void,
 ): Promise<Float64Array> {
   return inWindows(backend, model, method, windows, async (session, { context, scored }) => {
     signal?.throwIfAborted();
@@ -55,8 +55,49 @@ export async function decodeLosses(
       losses[i] = await session.scoreDecode(last, scored[i]);
       last = scored[i];
     }
-    onWindow?.();
     return losses;
+  });
+}
+
+/** Dense logits that predict each scored id, [scored, V] a window. */
+export async function denseLogits(
+  backend: Backend,
+  model: Model,
+  windows: readonly Window[],
+): Promise<Float32Array[][]> {
+  const all: Float32Array[][] = [];
+  await inWindows(backend, model, dense, windows, async (session, { context, scored }) => {
+    if (context.length > 1) await session.prefill(context.subarray(0, -1));
+    const ids = Int32Array.of(context[context.length - 1], ...scored.subarray(0, -1));
+    const { logits } = await session.inspect(ids);
+    const V = logits.length / ids.length;
+    all.push(Array.from(ids, (_, t) => logits.subarray(t * V, (t + 1) * V)));
+    return [];
+  });
+  return all;
+}
+
+/** KL(dense ‖ method) at every scored position, in nats, as it is served. */
+export async function divergences(
+  backend: Backend,
+  model: Model,
+  method: Sparsity,
+  windows: readonly Window[],
+  reference: readonly (readonly Float32Array[])[],
+  onWindow: () => void,
+): Promise<Float64Array> {
+  let at = 0;
+  return inWindows(backend, model, method, windows, async (session, { context, scored }) => {
+    if (context.length > 1) await session.prefill(context.subarray(0, -1));
+    const values = new Float64Array(scored.length);
+    const expected = reference[at++];
+    for (let i = 0; i < scored.length; i++)
+      values[i] = await session.compareDecode(
+        i ? scored[i - 1] : context[context.length - 1],
+        expected[i],
+      );
+    onWindow();
+    return values;
   });
 }
 

@@ -1,0 +1,80 @@
+import { bundledModel } from '../loaders/bundled.ts';
+import { findWeights, hashCheckpoint } from '../loaders/checkpoint.ts';
+import { fileExists, openFolder } from '../loaders/fs.ts';
+import { readJsonFile } from '../loaders/json.ts';
+import { readPredictor } from '../loaders/predictor.ts';
+import { openTensors } from '../loaders/safetensors.ts';
+import type { Description } from '../model.ts';
+import { familyOf } from '../models/index.ts';
+import type { Provenance } from '../predictor.ts';
+import { size } from '../tensor.ts';
+
+export interface Inspection extends Omit<Description, 'endIds'> {
+  readonly model: string;
+  /** Tied weights count once. */
+  readonly parameters: number;
+  /** As the files store them. */
+  readonly weightBytes: number;
+  /** The predictor beside the model. */
+  readonly predictor?: {
+    readonly file: string;
+    /** It was made for these very weights. */
+    readonly matches: boolean;
+    /** Matrices and biases. */
+    readonly weightBytes: number;
+    /** What it was calibrated for, and the mean shares it then selects. */
+    readonly points: readonly {
+      readonly maxLoss: number;
+      readonly loss: number;
+      readonly neurons: number;
+      readonly heads: number;
+    }[];
+    readonly provenance: Provenance;
+  };
+}
+
+/** What a model is, from its files' headers: no weight is read. */
+export async function inspect(model: string): Promise<Inspection> {
+  const path = bundledModel(model) ?? model;
+  const folder = await openFolder(path);
+  const json = await readJsonFile(folder, 'config.json', 'BAD_CONFIG');
+  const family = familyOf(json, `${path}/config.json`);
+  const config = family.config(json);
+  const { endIds: _, ...description } = family.describe(config);
+  await using files = await openTensors(folder);
+  let parameters = 0;
+  let weightBytes = 0;
+  for (const { spec, entry } of findWeights(path, family.weights(config), files).values()) {
+    const elements = size(spec.shape);
+    parameters += elements;
+    weightBytes += (elements * entry.bytes) / size(entry.shape);
+  }
+  const predictor = await inspectPredictor(path, family.describe(config));
+  return { model, ...description, parameters, weightBytes, ...(predictor && { predictor }) };
+}
+
+async function inspectPredictor(
+  folder: string,
+  description: Description,
+): Promise<Inspection['predictor']> {
+  const file = `${folder}/predictor.safetensors`;
+  if (!(await fileExists(file))) return undefined;
+  const { layers, points, provenance } = await readPredictor(file, description);
+  const nets = layers.flatMap(({ neurons, heads }) => [neurons, heads]);
+  const mean = (shares: readonly number[]): number =>
+    shares.reduce((a, b) => a + b, 0) / shares.length;
+  return {
+    file,
+    matches: provenance.modelHash === (await hashCheckpoint(folder)),
+    weightBytes: nets
+      .flatMap((net) => (net ? [net.down, net.downBias, net.up, net.upBias] : []))
+      .reduce((sum, { bytes }) => sum + bytes.length, 0),
+    points: points.map(({ maxLoss, loss, densities }) => ({
+      maxLoss,
+      loss,
+      neurons: mean(densities.map(({ neurons }) => neurons)),
+      heads: mean(densities.map(({ heads }) => heads)),
+    })),
+    provenance,
+  };
+}
