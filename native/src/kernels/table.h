@@ -20,6 +20,7 @@
 #include "linear.h"
 #include "linear_transposed.h"
 #include "norm.h"
+#include "divergence.h"
 #include "rotary.h"
 #include "select.h"
 #include "training.h"
@@ -32,6 +33,7 @@ static constexpr Kernel kernels[] = {
     bce_gradient::kernel,
     cache_store::kernel,
     cross_entropy::kernel,
+    divergence::kernel,
     embed::kernel,
     encode::kernel,
     linear::kernel,
