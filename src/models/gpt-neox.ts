@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { Family, WeightSpec } from '../model.ts';
 import { embed } from '../ops/embed.ts';
 import { attentionBlock } from './parts/attention.ts';
-import { activation, count, endIds, layerCount, parseConfig, refuse } from './parts/config.ts';
+import { activation, count, endIds, headSize, layerCount, parseConfig } from './parts/config.ts';
 import { embeddingName, headName, logitsOf } from './parts/head.ts';
 import { mlp } from './parts/mlp.ts';
 import { namedNorm } from './parts/norm.ts';
@@ -34,17 +34,9 @@ const schema = z.object({
 type Config = ReturnType<typeof readConfig>;
 
 function readConfig(json: unknown) {
-  const { rope_theta, rotary_emb_base, rope_scaling, rope_parameters, ...config } = parseConfig(
-    schema,
-    json,
-  );
-  const { hidden_size: hidden, num_attention_heads: heads } = config;
-  if (hidden % heads) refuse(`hidden_size is ${hidden}`, `a multiple of its ${heads} heads`);
-  const rope = readRope(
-    { rope_theta, rotary_emb_base, rope_scaling, rope_parameters, ...config },
-    { theta: 10_000, share: 0.25 },
-  );
-  const headDim = hidden / heads;
+  const config = parseConfig(schema, json);
+  const rope = readRope(config, { theta: 10_000, share: 0.25 });
+  const headDim = headSize(config.hidden_size, config.num_attention_heads);
   rotatedSize(rope, headDim);
   return { ...config, headDim, rope };
 }
@@ -86,12 +78,12 @@ export const gptNeoX: Family<Config> = {
       specs[headName] = { kind: 'matrix', shape: [V, E], from: 'embed_out.weight' };
     addNorm('finalNorm', 'final_layer_norm');
     for (let i = 0; i < c.num_hidden_layers; i++) {
-      const [block, from] = [`layers.${i}`, `layers.${i}`];
-      addNorm(`${block}.attentionNorm`, `${from}.input_layernorm`);
-      addNorm(`${block}.mlpNorm`, `${from}.post_attention_layernorm`);
+      const block = `layers.${i}`;
+      addNorm(`${block}.attentionNorm`, `${block}.input_layernorm`);
+      addNorm(`${block}.mlpNorm`, `${block}.post_attention_layernorm`);
 
       // Query, key and value of a head lie together: [H, 3, D].
-      const fused = `${from}.attention.query_key_value`;
+      const fused = `${block}.attention.query_key_value`;
       ['qProj', 'kProj', 'vProj'].forEach((name, which) => {
         const row = (r: number): number => (Math.floor(r / D) * 3 + which) * D + (r % D);
         const part = { rows: 3 * E, row };
@@ -100,7 +92,7 @@ export const gptNeoX: Family<Config> = {
         if (c.attention_bias)
           add(`${to}.bias`, `${fused}.bias`, { kind: 'vector', shape: [E], part });
       });
-      const out = `${from}.attention.dense`;
+      const out = `${block}.attention.dense`;
       add(`${block}.attention.oProj`, `${out}.weight`, {
         kind: 'matrix',
         shape: [E, E],
@@ -110,7 +102,7 @@ export const gptNeoX: Family<Config> = {
       if (c.attention_bias)
         add(`${block}.attention.oProj.bias`, `${out}.bias`, { kind: 'vector', shape: [E] });
 
-      const [up, down] = [`${from}.mlp.dense_h_to_4h`, `${from}.mlp.dense_4h_to_h`];
+      const [up, down] = [`${block}.mlp.dense_h_to_4h`, `${block}.mlp.dense_4h_to_h`];
       add(`${block}.mlp.upProj`, `${up}.weight`, { kind: 'matrix', shape: [F, E] });
       add(`${block}.mlp.upProj.bias`, `${up}.bias`, { kind: 'vector', shape: [F] });
       add(`${block}.mlp.downProj`, `${down}.weight`, {

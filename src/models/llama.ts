@@ -3,7 +3,7 @@ import type { Family, WeightSpec } from '../model.ts';
 import { embed } from '../ops/embed.ts';
 import type { Tensor } from '../tensor.ts';
 import { attentionBlock } from './parts/attention.ts';
-import { activation, count, endIds, layerCount, parseConfig, refuse } from './parts/config.ts';
+import { activation, count, endIds, headSize, layerCount, parseConfig, refuse } from './parts/config.ts';
 import { embeddingName, headName, logitsOf } from './parts/head.ts';
 import { mlp } from './parts/mlp.ts';
 import { namedNorm } from './parts/norm.ts';
@@ -39,12 +39,10 @@ type Config = ReturnType<typeof readConfig>;
 
 function readConfig(json: unknown) {
   const config = parseConfig(schema, json);
-  const { hidden_size: hidden, num_attention_heads: heads } = config;
+  const heads = config.num_attention_heads;
   const kvHeads = config.num_key_value_heads ?? heads;
   if (heads % kvHeads) refuse(`num_key_value_heads is ${kvHeads}`, `a divisor of ${heads} heads`);
-  if (!config.head_dim && hidden % heads)
-    refuse(`hidden_size is ${hidden} and there is no head_dim`, `a multiple of ${heads} heads`);
-  const headDim = config.head_dim ?? hidden / heads;
+  const headDim = config.head_dim ?? headSize(config.hidden_size, heads);
   const rope = readRope(config, { theta: 10_000, share: 1 });
   if (rotatedSize(rope, headDim) !== headDim)
     refuse(`partial_rotary_factor is ${rope.share}`, '1 in this family');

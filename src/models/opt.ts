@@ -4,7 +4,7 @@ import { embed } from '../ops/embed.ts';
 import { linear } from '../ops/linear.ts';
 import type { Tensor } from '../tensor.ts';
 import { attentionBlock } from './parts/attention.ts';
-import { activation, count, endIds, layerCount, parseConfig, refuse } from './parts/config.ts';
+import { activation, count, endIds, headSize, layerCount, parseConfig } from './parts/config.ts';
 import { embeddingName, headName, logitsOf } from './parts/head.ts';
 import { mlp } from './parts/mlp.ts';
 import { namedNorm } from './parts/norm.ts';
@@ -30,13 +30,11 @@ type Config = ReturnType<typeof readConfig>;
 
 function readConfig(json: unknown) {
   const config = parseConfig(schema, json);
-  const { hidden_size: hidden, num_attention_heads: heads } = config;
-  if (hidden % heads) refuse(`hidden_size is ${hidden}`, `a multiple of its ${heads} heads`);
   return {
     ...config,
-    headDim: hidden / heads,
+    headDim: headSize(config.hidden_size, config.num_attention_heads),
     /** Width of the embeddings. */
-    wordSize: config.word_embed_proj_dim ?? hidden,
+    wordSize: config.word_embed_proj_dim ?? config.hidden_size,
   };
 }
 

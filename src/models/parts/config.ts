@@ -58,3 +58,10 @@ export function refuse(found: string, expected: string): never {
     `config.json: ${found}; expected ${expected}; correct it or choose another model`,
   );
 }
+
+/** Size of each head where heads divide the hidden state among themselves. */
+export function headSize(hidden: number, heads: number): number {
+  if (hidden % heads)
+    refuse(`num_attention_heads is ${heads}`, `a divisor of hidden_size, ${hidden}`);
+  return hidden / heads;
+}
