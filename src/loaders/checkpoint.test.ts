@@ -225,6 +225,19 @@ describe('what is refused at the door', () => {
     expect(await load('llama', { config: wider })).toBe('BAD_SHAPE');
   });
 
+  test('a number that f16 cannot hold', async () => {
+    const tensors = (t: Tensors): void => void (f32(t.get('lm_head.weight')!)[77] = 70_000);
+    for (const type of ['f32', 'bf16'] as const) {
+      const path = await variant('llama', {
+        tensors: (t) => (tensors(t), all(t, type)),
+      });
+      expect((await loadCheckpoint(path, backend, { weights: 'f32' })).dtype).toBe('f32');
+      const error = await errorOf(loadCheckpoint(path, backend, { weights: 'f16' }));
+      expect(error).toMatchObject({ code: 'BAD_CHECKPOINT' });
+      expect(error.message).toContain('lm_head.weight');
+    }
+  });
+
   test('a model that does not fit, before anything is allocated', async () => {
     const path = `${parity}llama`;
     const { weightBytes } = await loadCheckpoint(path, backend);

@@ -94,13 +94,13 @@ async function* contents(folder: Folder, files: readonly string[]): AsyncGenerat
 /** Bytes of a file that are in memory at once, but for transposed tensors, which are there whole. */
 const chunkBytes = 8 * 2 ** 20;
 
-interface Found {
+export interface Found {
   readonly spec: WeightSpec;
   readonly entry: Entry;
 }
 
 /** Find every weight in the files and check its type and shape. */
-function findWeights(
+export function findWeights(
   where: string,
   specs: Readonly<Record<string, WeightSpec>>,
   files: TensorFiles,
@@ -169,16 +169,17 @@ async function load(
   weights: StoredWeights,
   name: string,
   spec: WeightSpec,
-  { type, offset, bytes, shape, source }: Entry,
+  { name: stored, type, offset, bytes, shape, source }: Entry,
   dtype: WeightType,
 ): Promise<void> {
   const from = fileType(type)!;
+  const where = `${source.name}, ${stored}`;
   const [rows = 0, columns = 1] = spec.shape;
   const place = spec.part?.row ?? ((row: number) => row);
   weights.add(name, spec);
 
   if (spec.kind === 'vector') {
-    const all = convertRows(await source.read(offset, bytes), from, 'f32', shape[0]);
+    const all = convertRows(await source.read(offset, bytes), from, 'f32', shape[0], where);
     const values = new Float32Array(all.buffer, all.byteOffset, shape[0]);
     weights.writeVector(
       name,
@@ -196,13 +197,13 @@ async function load(
       const count = Math.min(chunkRows, rows - first);
       const wanted = Array.from({ length: count }, (_, i) => place(first + i));
       const taken = takeColumns(whole, from, { rows: columns, width, columns: wanted });
-      weights.writeRows(name, first, convertRows(taken, from, dtype, columns));
+      weights.writeRows(name, first, convertRows(taken, from, dtype, columns, where));
     }
     return;
   }
   for (const { first, at, count } of runs(rows, place, chunkRows)) {
-    const stored = await source.read(offset + at * fileRow, count * fileRow);
-    weights.writeRows(name, first, convertRows(stored, from, dtype, columns));
+    const read = await source.read(offset + at * fileRow, count * fileRow);
+    weights.writeRows(name, first, convertRows(read, from, dtype, columns, where));
   }
 }
 

@@ -1,3 +1,4 @@
+import { EngineError } from '../errors.ts';
 import { f16ToF32, f32ToF16 } from '../float16.ts';
 import { hostTensor, rowWriter } from '../host.ts';
 import type { DType } from '../tensor.ts';
@@ -15,23 +16,41 @@ const bf16ToF16 = ((): Uint16Array => {
   return table;
 })();
 
-/** Rows of `columns` elements, from one type to another; `bytes` itself where both are the same. */
+/**
+ * Rows of `columns` elements, from one type to another; `bytes` itself where both are the same.
+ *
+ * Throws `BAD_CHECKPOINT` when f16 cannot hold a number: it would turn every output into NaN, silently.
+ */
 export function convertRows(
   bytes: Uint8Array<ArrayBuffer>,
   from: FileType,
   to: WeightType,
   columns: number,
+  where: string,
 ): Uint8Array<ArrayBuffer> {
   if (from === to) return bytes;
   if (to === 'f32') return bytesOf(widen(bytes, from));
-  if (to === 'f16')
-    return bytesOf(from === 'bf16' ? mapped(halves(bytes), bf16ToF16) : narrow(floats(bytes)));
+  if (to === 'f16') {
+    const narrowed = from === 'bf16' ? mapped(halves(bytes), bf16ToF16) : narrow(floats(bytes));
+    expectFinite(narrowed, where);
+    return bytesOf(narrowed);
+  }
   const values = widen(bytes, from);
   const encoded = hostTensor(to, [values.length / columns, columns]);
   const write = rowWriter(encoded);
   for (let row = 0; row * columns < values.length; row++)
     write(row, values.subarray(row * columns, (row + 1) * columns));
   return encoded.bytes as Uint8Array<ArrayBuffer>;
+}
+
+function expectFinite(bits: Uint16Array, where: string): void {
+  let infinite = 0;
+  for (let i = 0; i < bits.length; i++) infinite |= ((bits[i] & 0x7fff) + 0x400) & 0x8000;
+  if (infinite)
+    throw new EngineError(
+      'BAD_CHECKPOINT',
+      `${where}: holds a number that is not finite as f16; expected at most 65504; use --weights f32`,
+    );
 }
 
 /** Every element as f32. */
