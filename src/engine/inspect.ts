@@ -40,7 +40,7 @@ export async function inspect(model: string): Promise<Inspection> {
   const json = await readJsonFile(folder, 'config.json', 'BAD_CONFIG');
   const family = familyOf(json, `${path}/config.json`);
   const config = family.config(json);
-  const { endIds: _, ...description } = family.describe(config);
+  const { endIds, ...description } = family.describe(config);
   await using files = await openTensors(folder);
   let parameters = 0;
   let weightBytes = 0;

@@ -34,7 +34,7 @@ export interface TaskRun {
   readonly usage: Usage;
   readonly signal: AbortSignal | undefined;
   /** Share of the task that is done, 0 to 1. */
-  onProgress(share: number): void;
+  readonly onProgress: (share: number) => void;
 }
 
 export interface TaskResult {

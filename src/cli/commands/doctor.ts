@@ -1,0 +1,70 @@
+import type { Backend } from '../../backend.ts';
+import { backends } from '../../backends/index.ts';
+import { measureBandwidth } from '../../bench/bandwidth.ts';
+import { EngineError } from '../../errors.ts';
+import { command } from '../command.ts';
+import { backendFlags } from '../flags.ts';
+import { table } from '../layout.ts';
+
+interface Finding {
+  readonly name: string;
+  readonly works: boolean;
+  readonly reason?: string;
+  readonly isa?: string;
+  readonly device?: string;
+}
+
+interface Diagnosis {
+  readonly backends: readonly Finding[];
+  /** Of the fastest that works. */
+  readonly threads: number;
+  readonly bandwidthGBs: number;
+}
+
+const { threads } = backendFlags;
+
+export const doctor = command({
+  name: 'doctor',
+  summary: 'which backends work here, and how fast memory is read',
+  model: 'none',
+  flags: { threads },
+  async run({ flags }) {
+    const findings: Finding[] = [];
+    let fastest: Pick<Diagnosis, 'threads' | 'bandwidthGBs'> | undefined;
+    for (const factory of backends) {
+      let opened: Backend;
+      try {
+        opened = await factory.open(flags);
+      } catch (error) {
+        if (!(error instanceof EngineError) || error.code !== 'BACKEND_UNAVAILABLE') throw error;
+        findings.push({ name: factory.name, works: false, reason: error.message });
+        continue;
+      }
+      await using backend = opened;
+      const { isa, device } = backend.info;
+      findings.push({
+        name: factory.name,
+        works: true,
+        ...(isa && { isa }),
+        ...(device && { device }),
+      });
+      fastest ??= {
+        threads: backend.info.threads,
+        bandwidthGBs: await measureBandwidth(backend),
+      };
+    }
+    const result: Diagnosis = { backends: findings, ...fastest! };
+    return { result, text: describe(result) };
+  },
+});
+
+const describe = ({ backends, threads, bandwidthGBs }: Diagnosis): string =>
+  table([
+    ['backend', 'works', 'runs on'],
+    ...backends.map(({ name, works, reason, isa, device }) => [
+      name,
+      works ? 'yes' : 'no',
+      reason ?? isa ?? device ?? 'plain TypeScript',
+    ]),
+  ]) +
+  `\n${backends.find(({ works }) => works)?.name} uses ${threads} threads and reads ${bandwidthGBs.toFixed(1)} GB/s (best of several sums over 1 GiB)\n`;

@@ -1,0 +1,21 @@
+import type { Command } from '../command.ts';
+import { bench } from './bench.ts';
+import { demo } from './demo.ts';
+import { doctor } from './doctor.ts';
+import { evalCommand } from './eval.ts';
+import { generate } from './generate.ts';
+import { inspectCommand } from './inspect.ts';
+import { trainCommand } from './train.ts';
+import { verifyCommand } from './verify.ts';
+
+/** Every command there is, in the order of --help. */
+export const commands: readonly Command[] = [
+  demo,
+  generate,
+  evalCommand,
+  verifyCommand,
+  trainCommand,
+  inspectCommand,
+  doctor,
+  bench,
+];

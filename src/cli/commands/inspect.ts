@@ -1,0 +1,45 @@
+import { inspect, type Inspection } from '../../engine/inspect.ts';
+import { command } from '../command.ts';
+import { bytes, facts, percent } from '../layout.ts';
+
+export const inspectCommand = command({
+  name: 'inspect',
+  summary: 'what a model is, and what predictor it has',
+  model: 'required',
+  flags: {},
+  async run({ model }) {
+    const result = await inspect(model!);
+    return { result, text: describe(result) };
+  },
+});
+
+function describe(found: Inspection): string {
+  const { predictor } = found;
+  return facts([
+    ['family', found.family],
+    ['layers', String(found.layers)],
+    ['heads', `${found.heads}, ${found.kvHeads} of keys and values, size ${found.headDim}`],
+    ['hidden size', String(found.hiddenSize)],
+    ['neurons', `${found.neurons} a layer, ${found.activation}${found.gated ? ', gated' : ''}`],
+    ['vocabulary', String(found.vocabulary)],
+    ['context', String(found.context)],
+    ['parameters', `${(found.parameters / 1e6).toFixed(2)} M`],
+    ['weights', bytes(found.weightBytes)],
+    ...(predictor
+      ? [
+          [
+            'predictor',
+            `${predictor.file}, ${bytes(predictor.weightBytes)}` +
+              (predictor.matches ? '' : ', made for other weights'),
+          ] as const,
+          ...predictor.points.map(
+            ({ maxLoss, neurons, heads }) =>
+              [
+                `  within ${percent(maxLoss, 2)}`,
+                `neurons ${percent(neurons)}, heads ${percent(heads)}`,
+              ] as const,
+          ),
+        ]
+      : [['predictor', 'none'] as const]),
+  ]);
+}

@@ -1,0 +1,181 @@
+import { backends } from '../backends/index.ts';
+import { policies } from '../kv/index.ts';
+import { methods } from '../sparsity/index.ts';
+import { list, oneOf, type Parser, real, share, text, whole, yesOrNo } from './values.ts';
+
+/** One flag of the command line; `--max-tokens` is also the variable DEJAVU_MAX_TOKENS. */
+export interface Flag<T> {
+  /** As commander reads it: `-p, --prompt <text>`. */
+  readonly usage: string;
+  readonly help: string;
+  /** All values that were given, in order; at least one. */
+  readonly parse: (given: readonly string[], where: string) => T;
+}
+
+// eslint-disable-next-line @typescript-eslint/no-empty-object-type -- any flags, by any names
+export type Flags = Readonly<Record<string, Flag<{} | null>>>;
+
+/** What was asked for, by name; absent where it was not. */
+export type Values<F extends Flags> = {
+  readonly [K in keyof F]?: F[K] extends Flag<infer T> ? T : never;
+};
+
+const flag = <T>(usage: string, help: string, parse: Parser<T>): Flag<T> => ({
+  usage,
+  help,
+  parse: (given, where) => parse(given[given.length - 1], where),
+});
+
+const repeated = <T>(usage: string, help: string, parse: Parser<T>): Flag<T[]> => ({
+  usage,
+  help,
+  parse: (given, where) => given.map((one) => parse(one, where)),
+});
+
+const weightTypes = ['f32', 'f16', 'int8', 'int4'] as const;
+
+/** Of every command. */
+export const commonFlags = {
+  json: flag('--json', 'print one JSON object', yesOrNo),
+  debug: flag('--debug', 'with an error, print where it came from', yesOrNo),
+};
+
+/** Where to compute. */
+export const backendFlags = {
+  backend: flag(
+    '--backend <name>',
+    `auto, ${backends.map(({ name }) => name).join(', ')} (default: auto, the fastest that works)`,
+    text,
+  ),
+  threads: flag('--threads <n>', 'CPU threads (default: all this process may use)', whole(1, 1024)),
+};
+
+/** How to hold a model. */
+export const modelFlags = {
+  ...backendFlags,
+  weights: flag(
+    '--weights <type>',
+    `type of weights in memory: auto, ${weightTypes.join(', ')} (default: auto, the file's)`,
+    oneOf(['auto', ...weightTypes]),
+  ),
+};
+
+export const context = flag(
+  '--context <tokens>',
+  "size of the cache (default: the model's own limit)",
+  whole(1),
+);
+
+const seed = flag('--seed <n>', 'the same seed gives the same result (default: 0)', whole(0));
+
+/** What decode steps compute, and what they attend to. */
+export const methodFlags = {
+  context,
+  sparsity: flag(
+    '--sparsity <method>',
+    `${methods.map(({ name }) => name).join(', ')} (default: predictor where there is one, else dense)`,
+    text,
+  ),
+  predictor: flag(
+    '--predictor <file>',
+    'predictor file (default: predictor.safetensors beside the model)',
+    text,
+  ),
+  recall: flag('--recall <share>', 'share of truly active neurons to select', share()),
+  maxLoss: flag(
+    '--max-loss <share>',
+    'growth of perplexity to stay within, e.g. 1% (default: 1%)',
+    share(Infinity),
+  ),
+  neurons: flag('--neurons <share>', 'fixed share of neurons in every layer', share()),
+  heads: flag('--heads <share>', 'fixed share of heads in every layer', share()),
+  kv: flag(
+    '--kv <policy>',
+    `KV policy: ${policies.map(({ name }) => name).join(', ')} (default: full)`,
+    text,
+  ),
+  seed,
+};
+
+export const promptFlags = {
+  prompt: flag('-p, --prompt <text>', 'what to continue; - reads stdin', text),
+  ids: flag('--ids <ids>', 'what to continue, as token ids: 5,17,9', list(whole(0, 2 ** 31 - 1))),
+};
+
+export const maxTokens = flag(
+  '--max-tokens <n>',
+  'most tokens to generate (default: 128)',
+  whole(1),
+);
+
+export const samplingFlags = {
+  maxTokens,
+  temperature: flag('--temperature <t>', '0 is greedy (default: 0.8)', real(0)),
+  topK: flag('--top-k <n>', 'keep the n likeliest, 0 all (default: 40)', whole(0)),
+  topP: flag('--top-p <share>', 'keep the likeliest that reach p (default: 0.95)', real(0, 1)),
+  minP: flag('--min-p <share>', 'keep those this share as likely (default: 0.05)', real(0, 1)),
+  stop: repeated('--stop <text>', 'end before this text; may be repeated', text),
+};
+
+export const logprobs = flag(
+  '--logprobs <n>',
+  "with --json: each id's log-probability and n alternatives",
+  whole(0),
+);
+
+export const evalFlags = {
+  tasks: flag('--tasks <names>', 'what to measure, e.g. perplexity', list(text)),
+  text: flag('--text <file>', 'text to score', text),
+  limit: flag('--limit <n>', 'score at most n ids (default: all)', whole(1)),
+  window: flag('--window <n>', 'ids of a window (default: 512)', whole(2)),
+  stride: flag('--stride <n>', 'ids between windows (default: half a window)', whole(1)),
+};
+
+export const verifyFlags = {
+  golden: flag(
+    '--golden <file>',
+    'reference outputs (default: golden.safetensors beside the model)',
+    text,
+  ),
+  tolerance: flag(
+    '--tolerance <share>',
+    'largest error as a share of the range (default: 2e-4; of a perplexity 1e-3)',
+    real(0),
+  ),
+};
+
+export const trainFlags = {
+  ...backendFlags,
+  text: repeated('--text <files...>', 'calibration texts', text),
+  output: flag(
+    '-o, --output <file>',
+    'file to write (default: predictor.safetensors beside the model)',
+    text,
+  ),
+  tokens: flag('--tokens <n>', 'most tokens of the texts to use (default: 1000000)', whole(1)),
+  rank: flag('--rank <n>', 'rank of every predictor (default: by layer)', whole(1)),
+  steps: flag('--steps <n>', "steps of each layer's fit (default: 2000)", whole(1)),
+  seed,
+};
+
+export const benchFlags = {
+  ...backendFlags,
+  shape: flag('--shape <name>', 'a model of random weights in this shape, e.g. opt-1.3b', text),
+  weights: flag(
+    '--weights <types>',
+    'types of weights to measure, e.g. f32,int8 (default: f32,int8)',
+    list(oneOf(weightTypes)),
+  ),
+  methods: flag(
+    '--methods <names>',
+    'methods to compare; ratios are to the first (default: all there is what they need for)',
+    list(text),
+  ),
+  context: flag(
+    '--context <tokens>',
+    'tokens in the cache when decoding begins (default: 128)',
+    whole(1),
+  ),
+  steps: flag('--steps <n>', 'decode steps of a round (default: 16)', whole(1)),
+  rounds: flag('--rounds <n>', 'rounds, of which medians are taken (default: 7)', whole(1)),
+};

@@ -1,0 +1,43 @@
+import type { Writable } from 'node:stream';
+import { EngineError } from '../errors.ts';
+
+/** What a command may touch of the process that runs it. */
+export interface Io {
+  readonly stdin: AsyncIterable<Uint8Array>;
+  readonly stdout: Writable;
+  /** `isTTY`: a person watches, so progress bars make sense. */
+  readonly stderr: Writable & { readonly isTTY?: boolean; readonly columns?: number };
+  /** The arguments' bytes, where the system tells: Node replaces those that are not UTF-8. */
+  readonly commandLine?: Uint8Array | undefined;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Aborted by Ctrl-C. */
+  readonly signal: AbortSignal;
+}
+
+/** Write, and wait until more is welcome. Rejects when nobody reads any more (EPIPE). */
+export const write = (stream: Writable, text: string): Promise<void> =>
+  new Promise((resolve, reject) => {
+    stream.write(text, (error) => (error ? reject(error) : resolve()));
+  });
+
+/** One line for people. */
+export const note = (io: Io, text: string): Promise<void> => write(io.stderr, `${text}\n`);
+
+/** Bytes as text. Throws `BAD_TEXT`. */
+export function decodeText(bytes: Uint8Array, where: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new EngineError(
+      'BAD_TEXT',
+      `${where}: ${bytes.length} bytes that are not UTF-8; expected UTF-8 text; convert it first`,
+      { cause },
+    );
+  }
+}
+
+export async function readAll(stdin: AsyncIterable<Uint8Array>): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of stdin) chunks.push(chunk);
+  return decodeText(Buffer.concat(chunks), 'stdin');
+}

@@ -1,0 +1,60 @@
+import { EngineError } from '../errors.ts';
+
+/** Turns what was typed into a value. `where` names the flag or variable. Throws `BAD_REQUEST`. */
+export type Parser<T> = (text: string, where: string) => T;
+
+function refuse(where: string, text: string, expected: string): never {
+  throw new EngineError(
+    'BAD_REQUEST',
+    `${where} is ${JSON.stringify(text)}, expected ${expected}; correct it`,
+  );
+}
+
+const number = (text: string): number => (/^[-+.\d]/.test(text.trim()) ? Number(text) : NaN);
+
+export const text: Parser<string> = (given) => given;
+
+export const whole =
+  (least: number, most = Number.MAX_SAFE_INTEGER): Parser<number> =>
+  (given, where) => {
+    const value = number(given);
+    if (Number.isInteger(value) && value >= least && value <= most) return value;
+    const bound = most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `${least} to ${most}`;
+    return refuse(where, given, `a whole number ${bound}`);
+  };
+
+export const real =
+  (least: number, most = Infinity): Parser<number> =>
+  (given, where) => {
+    const value = number(given);
+    if (Number.isFinite(value) && value >= least && value <= most) return value;
+    const bound = most === Infinity ? `of at least ${least}` : `from ${least} to ${most}`;
+    return refuse(where, given, `a number ${bound}`);
+  };
+
+/** A share: `0.3` or `30%`. */
+export const share =
+  (most = 1): Parser<number> =>
+  (given, where) => {
+    const percent = given.trim().endsWith('%');
+    const value = number(percent ? given.trim().slice(0, -1) : given) / (percent ? 100 : 1);
+    if (Number.isFinite(value) && value >= 0 && value <= most) return value;
+    return refuse(where, given, 'a share such as 0.3 or 30%');
+  };
+
+export const oneOf =
+  <const T extends string>(values: readonly T[]): Parser<T> =>
+  (given, where) =>
+    values.find((value) => value === given) ?? refuse(where, given, `one of ${values.join(', ')}`);
+
+export const list =
+  <T>(each: Parser<T>): Parser<T[]> =>
+  (given, where) =>
+    given.split(',').map((part) => each(part.trim(), where));
+
+/** Environment variables of flags that take no value. */
+export const yesOrNo: Parser<boolean> = (given, where) => {
+  if (['1', 'true', 'yes'].includes(given.toLowerCase())) return true;
+  if (['0', 'false', 'no'].includes(given.toLowerCase())) return false;
+  return refuse(where, given, '1 or 0');
+};

@@ -1,0 +1,31 @@
+// The public surface, name by name.
+export { Engine, type OpenOptions } from './engine/engine.ts';
+export {
+  type FinishReason,
+  type GenerateOptions,
+  type GenerateResult,
+  Generation,
+  type LogProbability,
+  type Piece,
+  type Prompt,
+} from './engine/generate.ts';
+export { inspect, type Inspection } from './engine/inspect.ts';
+export type { MethodOptions } from './engine/method.ts';
+export type { SamplingOptions } from './engine/sampler.ts';
+export type { BytesPerToken, Density } from './engine/usage.ts';
+export { type ErrorCode, EngineError, errorCodes } from './errors.ts';
+export { evaluate, type EvaluateOptions, type EvaluateResult } from './eval/evaluate.ts';
+export { findGolden, type Golden, readGolden } from './eval/golden.ts';
+export type { Task, TaskOptions, TaskResult, TaskRun } from './eval/task.ts';
+export { tasks } from './eval/tasks/index.ts';
+export { failures, verify, type VerifyOptions, type VerifyResult } from './eval/verify.ts';
+export { bench, type BenchTarget } from './bench/run.ts';
+export type { BenchOptions, BenchResult, BenchRun, Machine, Spread } from './bench/bench.ts';
+export { type BackendOptions } from './backend.ts';
+export { backends } from './backends/index.ts';
+export { policies } from './kv/index.ts';
+export { families } from './models/index.ts';
+export { methods } from './sparsity/index.ts';
+export { train, type TrainOptions, type TrainResult } from './train/train.ts';
+export type { TrainProgress } from './train/progress.ts';
+export type { Tokenizer } from './tokenizer/index.ts';
