@@ -17,6 +17,7 @@ import { Generation, type GenerateOptions, type Prompt } from './generate.ts';
 import {
   choosePoint,
   createMethod,
+  expectUsed,
   findMethod,
   type MethodOptions,
   placePredictor,
@@ -107,6 +108,8 @@ export class Engine implements AsyncDisposable {
       );
     const asked = options.sparsity === undefined ? undefined : findMethod(options.sparsity);
 
+    if (asked) expectUsed(asked, options);
+
     const { backend, notes } = await openBackend(options.backend ?? 'auto', options);
     for (const note of notes) options.onNote?.(note);
     try {
@@ -118,8 +121,14 @@ export class Engine implements AsyncDisposable {
       const path = options.predictor ?? `${folder}/predictor.safetensors`;
       const wanted = asked?.needs !== 'nothing' && (options.predictor ?? (await fileExists(path)));
       const file = wanted ? await predictorFor(path, folder, description) : undefined;
+      if (!file && (options.recall ?? options.maxLoss) !== undefined)
+        throw new EngineError(
+          'NO_PREDICTOR',
+          `${path}: there is no such file, expected a predictor that has operating points; make one with "dejavu train MODEL --text FILE"`,
+        );
       const predictor = file && placePredictor(backend, file, choosePoint(file, options));
       const method = asked ?? findMethod(predictor ? 'predictor' : 'dense');
+      expectUsed(method, options);
       return new Engine({
         model,
         folder,

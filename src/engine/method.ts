@@ -33,6 +33,27 @@ export function findMethod(name: string): Method {
   );
 }
 
+/** Throws `BAD_REQUEST` for options that the method has no use for, or that exclude each other. */
+export function expectUsed(
+  method: Method,
+  options: MethodOptions & { readonly predictor?: string },
+): void {
+  const names = { predictor: 0, recall: 0, maxLoss: 0, neurons: 0, heads: 0 };
+  const given = (Object.keys(names) as (keyof typeof names)[]).filter(
+    (name) => options[name] !== undefined,
+  );
+  if (method.needs === 'nothing' && given.length)
+    throw new EngineError(
+      'BAD_REQUEST',
+      `sparsity ${method.name}: ${given.join(', ')} given, which it does not use; leave out, or choose another method`,
+    );
+  if (options.recall !== undefined && options.maxLoss !== undefined)
+    throw new EngineError(
+      'BAD_REQUEST',
+      'sparsity: recall and maxLoss are given, expected at most one operating point; leave one out',
+    );
+}
+
 /** Build a method for a model. Throws `NO_PREDICTOR` where it needs one that is not there. */
 export function createMethod(
   method: Method,
