@@ -90,7 +90,11 @@ describe('byte-level', () => {
   test('the begin token is added only where the configuration says so', () => {
     const begin = 256;
     expect(byteTokenizer().encode('a')).toEqual([97]);
-    expect(byteTokenizer([], { add_bos_token: true }).encode('a')).toEqual([begin, 97]);
+    const adding = byteTokenizer([], { add_bos_token: true });
+    expect(adding.encode('a')).toEqual([begin, 97]);
+    expect(adding.encode('')).toEqual([begin]);
+    expect(adding.encode('a', { special: false })).toEqual([97]);
+    expect(adding.encode('', { special: false })).toEqual([]);
   });
 
   test('special tokens are read in texts, and left out of texts unless asked for', () => {
