@@ -26,8 +26,8 @@ const probeMiss = 0.04;
  * Measure how much the loss grows with what each gate leaves out, one gate at a time.
  *
  * Left-out contributions are nearly orthogonal to one another, so a gate's damage grows with the sum of
- * their squares; one measurement gives the factor. A floor keeps a gate whose damage drowned in
- * noise from being taken for free.
+ * their squares; one measurement gives the factor. A floor keeps a gate that did no damage at all on
+ * this text from being taken for free.
  */
 export async function sensitivities(
   gates: readonly Gate[],
@@ -40,7 +40,7 @@ export async function sensitivities(
     measured.push({ gate, factor: probe ? loss / probe.missedSquares : 0 });
   }
   const positive = measured.map(({ factor }) => factor).filter((factor) => factor > 0);
-  const floor = positive.length ? median(positive) / 8 : 1;
+  const floor = positive.length ? median(positive) / 50 : 1;
   return new Map(measured.map(({ gate, factor }) => [gate, Math.max(factor, floor)]));
 }
 

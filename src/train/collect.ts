@@ -1,21 +1,23 @@
 import { join } from 'node:path';
 import type { Engine } from '../engine/engine.ts';
+import type { Prompt } from '../engine/generate.ts';
 import { EngineError } from '../errors.ts';
 import type { Description } from '../model.ts';
 import { blockRows, ExampleFile } from './examples.ts';
-import type { Observer } from './observe.ts';
+import type { Observation, Observer } from './observe.ts';
 
 /** Ids of all texts, at most `most`, cut to whole windows. */
 export function collectIds(
   engine: Engine,
-  texts: readonly string[],
+  texts: readonly Prompt[],
   most: number,
   window: number,
 ): Int32Array {
   const ids: number[] = [];
   for (const text of texts) {
     if (ids.length >= most) break;
-    for (const id of engine.tokenizer.encode(text)) ids.push(id);
+    const added = typeof text === 'string' ? engine.tokenizer.encode(text) : text;
+    for (let i = 0; i < added.length; i++) ids.push(added[i]);
   }
   const windows = Math.floor(Math.min(most, ids.length) / window);
   if (windows < leastWindows)
@@ -112,9 +114,17 @@ export async function observe(
   files: ReadonlyMap<number, ExampleFile>,
   onTokens: (count: number) => void,
 ): Promise<void> {
+  const run = (at: number): Promise<void> =>
+    observer.run(ids.subarray(at, at + observer.rows), at % window);
+  let running = run(0);
   for (let at = 0; at < ids.length; at += observer.rows) {
-    await observer.run(ids.subarray(at, at + observer.rows), at % window);
-    for (const [layer, file] of files) await file.append(await observer.layer(layer));
+    await running;
+    const seen: [ExampleFile, Observation][] = [];
+    for (const [layer, file] of files) seen.push([file, await observer.layer(layer)]);
+    // The next rows run while these are packed and written.
+    const next = at + observer.rows;
+    running = next < ids.length ? run(next) : Promise.resolve();
+    for (const [file, observation] of seen) await file.append(observation);
     onTokens(observer.rows);
   }
 }

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import type { Engine } from '../engine/engine.ts';
+import type { Prompt } from '../engine/generate.ts';
 import { EngineError } from '../errors.ts';
 import { hashCheckpoint } from '../loaders/checkpoint.ts';
 import { sha256 } from '../loaders/fs.ts';
@@ -41,8 +42,8 @@ import { chooseRanks, headRank, type PredictorType } from './rank.ts';
 import { WorkFolder } from './work-folder.ts';
 
 export interface TrainOptions {
-  /** Calibration texts. */
-  readonly texts: readonly string[];
+  /** Calibration texts, or their ids. */
+  readonly texts: readonly Prompt[];
   /** File to write. Default: `predictor.safetensors` beside the model. */
   readonly output?: string;
   /** Most ids to use of the texts. Default: a million. */

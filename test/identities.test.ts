@@ -1,0 +1,156 @@
+/**
+ * What must hold whatever the weights: on every family and every backend that opens here, over the
+ * tiny checkpoints of test/data/parity.
+ */
+import { readdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Engine } from '../src/engine/engine.ts';
+import { placePredictor } from '../src/engine/method.ts';
+import { backends } from '../src/backends/index.ts';
+import { Inputs } from '../src/ops/cases.ts';
+import { makesZeros } from '../src/ops/activation.ts';
+import type { OperatingPoint, PredictorFile, SitePredictor } from '../src/predictor.ts';
+import { predictor } from '../src/sparsity/predictor.ts';
+import type { Sparsity } from '../src/sparsity.ts';
+
+const folder = fileURLToPath(new URL('data/parity/', import.meta.url));
+const ids = Int32Array.from({ length: 14 }, (_, i) => (i * 37 + 5) % 331);
+const decoded = 6;
+
+const opens = await Promise.all(
+  backends.map(async (factory) => {
+    try {
+      await (await factory.open({}))[Symbol.asyncDispose]();
+      return factory.name;
+    } catch {
+      console.warn(`identities: the ${factory.name} backend does not open here; skipped`);
+      return undefined;
+    }
+  }),
+);
+
+/** Logits after each of the last tokens, decoded by a method. */
+async function decode(engine: Engine, method: Sparsity): Promise<Float32Array[]> {
+  using session = engine.session(method);
+  await session.prefill(ids.subarray(0, -decoded));
+  const logits: Float32Array[] = [];
+  for (const id of ids.subarray(-decoded)) logits.push(await session.decode(id));
+  return logits;
+}
+
+/** A predictor with random weights, at thresholds that select all, or none, of what it may. */
+function randomPredictor(engine: Engine, threshold: number): Sparsity & Disposable {
+  const { layers, neurons, heads, hiddenSize } = engine.description;
+  const random = new Inputs(99);
+  const net = (units: number): SitePredictor => ({
+    down: random.numbers([32, hiddenSize], 'int4'),
+    downBias: random.numbers([32]),
+    up: random.numbers([units, 32], 'int4'),
+    upBias: random.numbers([units]),
+    usage: new Float32Array(units),
+    curve: [],
+  });
+  const each = Array.from({ length: layers }, (_, layer) => layer);
+  const point: OperatingPoint = {
+    maxLoss: 0,
+    loss: 0,
+    thresholds: each.map((layer) => ({ neurons: threshold, heads: layer ? threshold : undefined })),
+    densities: each.map(() => ({ neurons: 1, heads: 1 })),
+  };
+  const file: PredictorFile = {
+    provenance: {} as PredictorFile['provenance'],
+    layers: each.map((layer) => ({ neurons: net(neurons), heads: layer ? net(heads) : undefined })),
+    points: [point],
+  };
+  const placed = placePredictor(engine.backend, file, point);
+  const method = predictor({
+    predictor: placed,
+    description: engine.description,
+    count: () => undefined,
+  });
+  return { ...method, [Symbol.dispose]: () => placed.release() };
+}
+
+const largestGap = (a: Float32Array, b: Float32Array): number =>
+  a.reduce((gap, x, i) => Math.max(gap, Math.abs(x - b[i])), 0) /
+  b.reduce((peak, x) => Math.max(peak, Math.abs(x)), 0);
+
+describe.each(opens.filter((name) => name !== undefined))('%s', (backend) => {
+  describe.each(readdirSync(folder))('%s', (name) => {
+    let engine: Engine;
+    let dense: Float32Array[];
+    beforeAll(async () => {
+      engine = await Engine.open(folder + name, { backend, weights: 'f32', sparsity: 'dense' });
+      dense = await decode(engine, engine.sparsity);
+    });
+    afterAll(() => engine[Symbol.asyncDispose]());
+
+    it('a predictor that selects all is dense, bit for bit', async () => {
+      using all = randomPredictor(engine, -1e30);
+      expect(await decode(engine, all)).toEqual(dense);
+    });
+
+    it('a predictor that selects no neuron and no head is another model', async () => {
+      using none = randomPredictor(engine, 1e30);
+      const found = await decode(engine, none);
+      expect(largestGap(found.at(-1)!, dense.at(-1)!)).toBeGreaterThan(0.01);
+      expect(found.flatMap((row) => Array.from(row)).every(Number.isFinite)).toBe(true);
+    });
+
+    it('exact is dense, bit for bit', async () => {
+      expect(await decode(engine, engine.method('exact'))).toEqual(dense);
+    });
+
+    it('an oracle that keeps all active neurons is dense', async () => {
+      // About half of these random networks' neurons are active; the kept 80 % contain them.
+      const method = engine.method('oracle', { neurons: 0.8, heads: 1 });
+      const found = await decode(engine, method);
+      const gap = largestGap(found.at(-1)!, dense.at(-1)!);
+      if (makesZeros(engine.description.activation)) expect(gap).toBe(0);
+      else expect(gap).toBeGreaterThan(0);
+    });
+
+    it('an oracle is closer to dense than chance at the same density', async () => {
+      const densities = { neurons: 0.4, heads: 0.75 };
+      const gap = async (method: string): Promise<number> => {
+        const found = await decode(engine, engine.method(method, densities));
+        return found.reduce((sum, row, i) => sum + largestGap(row, dense[i]), 0);
+      };
+      expect(await gap('oracle')).toBeLessThan(await gap('random'));
+    });
+
+    it('prefill of n tokens is n decode steps', async () => {
+      using session = engine.session();
+      let last = new Float32Array();
+      for (const id of ids) last = (await session.decode(id)) as Float32Array<ArrayBuffer>;
+      using whole = engine.session();
+      expect(largestGap(await whole.prefill(ids), last)).toBeLessThan(2e-5);
+    });
+
+    it('random choices are the same for a seed, others for another', async () => {
+      const run = (seed: number) =>
+        decode(engine, engine.method('random', { neurons: 0.5, heads: 0.5, seed }));
+      expect(await run(1)).toEqual(await run(1));
+      expect(await run(1)).not.toEqual(await run(2));
+    });
+
+    it('counts what it computes and reads', async () => {
+      using session = engine.session(engine.method('random', { neurons: 0.25, heads: 0.5 }));
+      await session.prefill(ids);
+      await session.decode(3);
+      const usage = await session.usage();
+      expect(new Set(usage.neurons)).toEqual(new Set([0.25]));
+      expect(new Set(usage.heads)).toEqual(new Set([0.5]));
+      using denseSession = engine.session();
+      await denseSession.prefill(ids);
+      await denseSession.decode(3);
+      const all = await denseSession.usage();
+      expect(all.weights).toBe(session.denseBytes());
+      const { layers, neurons, hiddenSize, heads, headDim } = engine.description;
+      // Queries and outputs of half the heads, and at least three quarters of the up projections.
+      const saved = layers * 4 * (0.75 * neurons * hiddenSize + heads * headDim * hiddenSize);
+      expect(all.weights - usage.weights).toBeGreaterThanOrEqual(saved);
+    });
+  });
+});
