@@ -78,11 +78,11 @@ export class Histogram {
   }
 
   /** As numbers, to be stored between runs, and back. */
-  toArray(): Float32Array {
-    return Float32Array.of(...this.counts, ...this.active, ...this.mass, ...this.squares);
+  toArray(): Float64Array<ArrayBuffer> {
+    return Float64Array.of(...this.counts, ...this.active, ...this.mass, ...this.squares);
   }
 
-  static from(data: Float32Array): Histogram {
+  static from(data: Float64Array): Histogram {
     const histogram = new Histogram();
     const parts = [histogram.counts, histogram.active, histogram.mass, histogram.squares];
     parts.forEach((part, i) => part.set(data.subarray(i * bins, (i + 1) * bins)));

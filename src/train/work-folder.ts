@@ -53,12 +53,12 @@ export class WorkFolder {
     for (const [name, fit] of Object.entries({ neurons, nextHeads })) {
       if (!fit) continue;
       const { down, up } = fit;
-      for (const [key, { bytes }] of Object.entries({ down, up }))
+      const histogram = { bytes: new Uint8Array(fit.histogram.toArray().buffer) };
+      for (const [key, { bytes }] of Object.entries({ histogram, down, up }))
         tensors.set(`${name}.${key}`, { dtype: 'u8', shape: [bytes.byteLength], bytes });
       tensors.set(`${name}.downBias`, floats(fit.downBias));
       tensors.set(`${name}.upBias`, floats(fit.upBias));
       tensors.set(`${name}.usage`, floats(fit.usage));
-      tensors.set(`${name}.histogram`, floats(fit.histogram.toArray()));
     }
     await writeSafetensors(this.#layerPath(layer), tensors);
   }
@@ -90,7 +90,7 @@ export class WorkFolder {
         up: matrix(up, [units, rank]),
         upBias: f32(upBias),
         usage: f32(usage),
-        histogram: Histogram.from(f32(histogram)),
+        histogram: Histogram.from(new Float64Array(histogram.bytes.slice().buffer)),
       };
     };
     const neurons = site('neurons');
