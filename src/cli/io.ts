@@ -20,8 +20,10 @@ export const write = (stream: Writable, text: string): Promise<void> =>
     stream.write(text, (error) => (error ? reject(error) : resolve()));
   });
 
-/** One line for people. */
-export const note = (io: Io, text: string): Promise<void> => write(io.stderr, `${text}\n`);
+/** One line for people. Whether anybody reads it does not matter to the work. */
+export function note(io: Io, text: string): void {
+  io.stderr.write(`${text}\n`);
+}
 
 /** Bytes as text. Throws `BAD_TEXT`. */
 export function decodeText(bytes: Uint8Array, where: string): string {

@@ -7,8 +7,8 @@ import { decodeText, type Io, note } from './io.ts';
 export async function openEngine(model: string, options: OpenOptions, io: Io): Promise<Engine> {
   const notes: string[] = [];
   const engine = await Engine.open(model, { ...options, onNote: (line) => notes.push(line) });
-  for (const line of notes) await note(io, `note: ${line}`);
-  await note(io, describe(engine));
+  for (const line of notes) note(io, `note: ${line}`);
+  note(io, describe(engine));
   return engine;
 }
 

@@ -16,7 +16,7 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
 }
 
 async function attempt(argv: readonly string[], io: Io): Promise<number> {
-  let json = argv.includes('--json') || Boolean(io.env.DEJAVU_JSON);
+  let json = argv.includes('--json') || io.env.DEJAVU_JSON === '1';
   let debug = argv.includes('--debug');
   try {
     if (io.commandLine) decodeText(io.commandLine, 'command line');
@@ -29,14 +29,14 @@ async function attempt(argv: readonly string[], io: Io): Promise<number> {
     const { result, text, failure } = await work.start();
     const error = failure && { error: describe(failure) };
     await write(io.stdout, json ? `${JSON.stringify({ ...result, ...error })}\n` : text);
-    if (failure) await note(io, errorLine(failure));
+    if (failure) note(io, errorLine(failure));
     return io.signal.aborted ? interrupted : (failure?.status ?? 0);
   } catch (cause) {
     if ((cause as { code?: unknown }).code === 'EPIPE') throw cause;
     const error = asEngineError(cause, io.signal);
     if (json) await write(io.stdout, `${JSON.stringify({ error: describe(error) })}\n`);
-    await note(io, errorLine(error));
-    if (debug) await note(io, stackOf(cause));
+    note(io, errorLine(error));
+    if (debug) note(io, stackOf(cause));
     return error.status;
   }
 }

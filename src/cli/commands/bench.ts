@@ -23,7 +23,7 @@ export const bench = command({
     const result = await measure(target, {
       ...options,
       signal: io.signal,
-      onNote: (line) => void note(io, `note: ${line}`),
+      onNote: (line) => note(io, `note: ${line}`),
       onRound: (round, rounds) => progress.update(round / rounds, `round ${round} of ${rounds}`),
     });
     return { result, text: describe(result) };

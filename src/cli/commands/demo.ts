@@ -42,7 +42,7 @@ async function openSparse(model: string, options: OpenOptions, io: Io): Promise<
   const engine = await openEngine(model, options, io);
   if (options.sparsity !== undefined || engine.predictor) return engine;
   await engine[Symbol.asyncDispose]();
-  await note(io, 'note: there is no predictor beside the model; the exact method is shown');
+  note(io, 'note: there is no predictor beside the model; the exact method is shown');
   return openEngine(model, { ...options, sparsity: 'exact' }, io);
 }
 

@@ -30,7 +30,7 @@ export const generate = command({
     const generation = engine.generate(prompt, { ...options, signal: io.signal });
     if (!json) await print(engine, generation, io);
     const result = await generation.result;
-    if (!json) await note(io, summary(result));
+    if (!json) note(io, summary(result));
     return { result, text: '' };
   },
 });

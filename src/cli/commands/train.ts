@@ -32,8 +32,7 @@ export const trainCommand = command({
       onProgress: ({ label, share, secondsLeft }) => {
         const left = secondsLeft === undefined ? '' : `, ${Math.ceil(secondsLeft)} s left`;
         progress.update(share, `${label}${left}`);
-        if (label !== last && !io.stderr.isTTY)
-          void note(io, `${percent(share, 0)} ${label}${left}`);
+        if (label !== last && !io.stderr.isTTY) note(io, `${percent(share, 0)} ${label}${left}`);
         last = label;
       },
     });
