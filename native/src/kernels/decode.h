@@ -14,7 +14,7 @@ static inline int64_t chunk_end(int64_t begin, int64_t end) {
 }
 
 struct F32 {
-  static constexpr int64_t line = 16;  // elements a cache line holds
+  static constexpr DType type = DType::f32;
   struct Row {
     const float* data;
     void prepare(int64_t, int64_t) {}
@@ -25,7 +25,7 @@ struct F32 {
 };
 
 struct F16 {
-  static constexpr int64_t line = 32;
+  static constexpr DType type = DType::f16;
   struct Row {
     const uint16_t* data;
     void prepare(int64_t, int64_t) {}
@@ -43,6 +43,10 @@ struct Scales {
   const uint16_t* stored;
   float value[groups];
 
+  static const uint16_t* of(const uint8_t* bytes, DType type, int64_t columns) {
+    return reinterpret_cast<const uint16_t*>(bytes + code_bytes(type, columns));
+  }
+
   void prepare(int64_t begin, int64_t end) {
     const int64_t last = (end + group_size - 1) / group_size;
     for (int64_t g = begin / group_size; g < last; g += W) {
@@ -57,7 +61,7 @@ struct Scales {
 };
 
 struct Int8 {
-  static constexpr int64_t line = 64;
+  static constexpr DType type = DType::int8;
   struct Row {
     const int8_t* codes;
     Scales scales;
@@ -70,13 +74,13 @@ struct Int8 {
   static Row row(const uint8_t* bytes, int64_t columns) {
     Row r;
     r.codes = reinterpret_cast<const int8_t*>(bytes);
-    r.scales.stored = reinterpret_cast<const uint16_t*>(bytes + code_bytes(DType::int8, columns));
+    r.scales.stored = Scales::of(bytes, type, columns);
     return r;
   }
 };
 
 struct Int4 {
-  static constexpr int64_t line = 128;
+  static constexpr DType type = DType::int4;
   struct Row {
     const uint8_t* codes;
     Scales scales;
@@ -90,7 +94,7 @@ struct Int4 {
   static Row row(const uint8_t* bytes, int64_t columns) {
     Row r;
     r.codes = bytes;
-    r.scales.stored = reinterpret_cast<const uint16_t*>(bytes + code_bytes(DType::int4, columns));
+    r.scales.stored = Scales::of(bytes, type, columns);
     return r;
   }
 };
@@ -107,6 +111,30 @@ static inline void with_weights(DType type, F f) {
   else
     f(Int4{});
 }
+
+// Asks memory for parts of rows that are to be read next, a little with each step of the present work
+// and one row after the other: long runs of addresses are what the processor's own prefetch follows.
+// Into the second cache, as the first can wait for few lines at a time.
+struct Ahead {
+  const uint8_t* const* rows;  // null: nothing to ask for
+  int64_t begin, end;          // bytes of each row
+  int64_t at;
+  int left;                    // rows
+
+  Ahead(const uint8_t* const* next, int count, int64_t first, int64_t last)
+      : rows(next), begin(first), end(last), at(first), left(next ? count : 0) {}
+
+  void ask(int64_t bytes) {
+    for (; bytes > 0 && left > 0; bytes -= 64) {
+      __builtin_prefetch(*rows + at, 0, 2);
+      at += 64;
+      if (at < end) continue;
+      at = begin;
+      rows++;
+      left--;
+    }
+  }
+};
 
 // Calls whole(i, s) for each whole vector of elements begin … end-1 and part(i, s, n) for what is left;
 // both ends lie in one chunk. `group(i)` is called before each whole group.

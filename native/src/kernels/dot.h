@@ -17,17 +17,15 @@ static void dot_tile(const uint8_t* const* w, const uint8_t* const* ahead, const
     row[r] = D::row(w[r], E);
     for (int t = 0; t < T; t++) sums[r][t] = zero();
   }
+  const int64_t bytes = row_bytes(D::type, E);
+  const int64_t step = R * (bytes * group_size / E + 1);
+  Ahead next(ahead, R, 0, bytes);
   for (int64_t e0 = 0, e1; e0 < E; e0 = e1) {
     e1 = chunk_end(e0, E);
     for (int r = 0; r < R; r++) row[r].prepare(e0, e1);
     over(
         e0, e1,
-        [&](int64_t i) {
-          if (ahead && i % D::line == 0)
-            for (int r = 0; r < R; r++)
-              for (int64_t l = i; l < i + group_size; l += D::line)
-                __builtin_prefetch(ahead[r] + l / D::line * 64);
-        },
+        [&](int64_t) { next.ask(step); },
         [&](int64_t i, int s) {
           V v[R];
           for (int r = 0; r < R; r++) v[r] = row[r].at(i, s);

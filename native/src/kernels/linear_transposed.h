@@ -12,7 +12,8 @@ enum { block };
 // From this many activations on, rows that all of them use are decoded once for many.
 constexpr int64_t pack_from = 8;
 constexpr int64_t column_step = 64;
-constexpr int64_t least_columns = 256;
+// Columns of a task: memory is read fastest in long runs.
+constexpr int64_t least_columns = 256, enough_columns = 1024;
 
 static bool packs(const Command& c) {
   return c.operand[x].dim[0] >= pack_from && !per_row(c.operand[select]);
@@ -21,8 +22,9 @@ static bool packs(const Command& c) {
 static int tasks(const Command& c, int threads) {
   const Operand& weights = c.operand[w];
   const int64_t rows = per_row(c.operand[select]) ? 1 : c.operand[x].dim[0];
-  const int64_t ranges = most(1, weights.dim[1] / least_columns);
-  return split(least(ranges, threads * 2), weights.size() * rows, threads);
+  const int64_t E = weights.dim[1];
+  const int64_t ranges = most(E / enough_columns, least(threads, E / least_columns));
+  return split(most(1, ranges), weights.size() * rows, threads);
 }
 
 static size_t workspace(const Command& c) {
@@ -40,17 +42,15 @@ static void flow(const uint8_t* const* rows, const uint8_t* const* ahead, const 
   sums -= columns.begin;
   typename D::Row row[R];
   for (int r = 0; r < R; r++) row[r] = D::row(rows[r], E);
+  const int64_t bytes = row_bytes(D::type, E);
+  const int64_t step = R * (bytes * group_size / E + 1);
+  Ahead next(ahead, R, columns.begin * bytes / E, columns.end * bytes / E);
   for (int64_t e0 = columns.begin, e1; e0 < columns.end; e0 = e1) {
     e1 = chunk_end(e0, columns.end);
     for (int r = 0; r < R; r++) row[r].prepare(e0, e1);
     over(
         e0, e1,
-        [&](int64_t i) {
-          if (i % D::line == 0)
-            for (int r = 0; r < R; r++)
-              for (int64_t l = i; l < i + group_size; l += D::line)
-                __builtin_prefetch(ahead[r] + l / D::line * 64);
-        },
+        [&](int64_t) { next.ask(step); },
         [&](int64_t i, int s) {
           V v[R];
           for (int r = 0; r < R; r++) v[r] = row[r].at(i, s);
@@ -90,7 +90,7 @@ static void walk(const Command& c, Chosen inputs, int64_t t0, int64_t T, Range c
     const uint8_t* ahead[flow_rows];
     for (int64_t r = 0; r < n; r++) {
       rows[r] = at(i + r);
-      ahead[r] = at(i + r + n);
+      ahead[r] = at(i + r + flow_rows);
       for (int64_t t = 0; t < T; t++) factor[t * n + r] = input[t * N + inputs[i + r]];
     }
     if (n == 1)
