@@ -55,7 +55,7 @@ export interface BackendFactory {
 }
 
 export interface BackendOptions {
-  /** CPU threads. Default: the processors this process may use. */
+  /** CPU threads. Default: the physical cores this process may use. */
   readonly threads?: number;
   /** Force an instruction set (tests and measurements): `avx512`, `avx2`, `neon` or `scalar`. */
   readonly isa?: string;

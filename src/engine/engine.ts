@@ -27,7 +27,7 @@ import { cacheShape, Session } from './session.ts';
 export interface OpenOptions extends MethodOptions {
   /** Default `auto`: the fastest backend that works here. */
   readonly backend?: string;
-  /** CPU threads. Default: the processors this process may use. */
+  /** CPU threads. Default: the physical cores this process may use. */
   readonly threads?: number;
   /** Force an instruction set of the native backend. */
   readonly isa?: string;

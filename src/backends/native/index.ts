@@ -1,4 +1,3 @@
-import os from 'node:os';
 import type {
   Backend,
   BackendFactory,
@@ -24,6 +23,7 @@ import {
   type MemoryHandle,
   type ProgramHandle,
 } from './addon.ts';
+import { physicalCores } from './cores.ts';
 import { toTape } from './tape.ts';
 
 /** Memory of the addon, seen from JavaScript as an ArrayBuffer. */
@@ -142,7 +142,7 @@ const unavailable = (reason: string, cause?: unknown): EngineError =>
 
 /** Load the addon, from the folder of another build where one is given, and start its threads. */
 export async function openNative(options: BackendOptions, folder?: string): Promise<Backend> {
-  const { threads = os.availableParallelism() } = options;
+  const { threads = physicalCores() } = options;
   if (!Number.isInteger(threads) || threads < 1 || threads > 1024)
     throw new EngineError('BAD_REQUEST', `threads: ${threads}; expected a number from 1 to 1024`);
   let addon: Addon;
