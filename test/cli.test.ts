@@ -61,7 +61,7 @@ async function dejavuJson<T>(argv: readonly string[], around?: Around): Promise<
 }
 
 const [first] = golden.greedy;
-const greedy = ['--temperature', '0', '--max-tokens'];
+const greedy = ['--sparsity', 'dense', '--temperature', '0', '--max-tokens'];
 
 describe('generate', () => {
   test('greedy text and ids are those of transformers', async () => {
@@ -70,8 +70,6 @@ describe('generate', () => {
       'books-6m',
       '-p',
       first.prompt,
-      '--sparsity',
-      'dense',
       ...greedy,
       '64',
     ]);
@@ -147,7 +145,12 @@ describe('generate', () => {
   test('a prompt can come from stdin, and flags from variables; a flag wins', async () => {
     const around = {
       stdin: new TextEncoder().encode(first.prompt),
-      env: { DEJAVU_TEMPERATURE: '0', DEJAVU_MAX_TOKENS: '9', DEJAVU_JSON: '1' },
+      env: {
+        DEJAVU_SPARSITY: 'dense',
+        DEJAVU_TEMPERATURE: '0',
+        DEJAVU_MAX_TOKENS: '9',
+        DEJAVU_JSON: '1',
+      },
     };
     const { stdout } = await dejavu(
       ['generate', 'books-6m', '-p', '-', '--max-tokens', '5'],

@@ -1,0 +1,224 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { posix } from 'node:path';
+import { describe, expect, test } from 'vitest';
+
+const source = new URL('../src/', import.meta.url);
+
+/** Every file of src but tests, by its path. */
+const files = new Map(
+  readdirSync(source, { recursive: true, encoding: 'utf8' })
+    .filter((path) => /(?<!\.test)(?<!\.d)\.ts$/.test(path))
+    .map((path) => [path, readFileSync(new URL(path, source), 'utf8')]),
+);
+
+/** What each layer may import besides itself, and the sentence that says so. */
+interface Layer {
+  readonly may: readonly string[];
+  readonly rule: string;
+}
+
+const ground = ['errors', 'tensor', 'float16'];
+const contracts = ['op', 'program', 'backend', 'model', 'kv', 'sparsity', 'predictor', 'source'];
+const below = [...ground, ...contracts.map((name) => `${name}.ts`), 'host'];
+
+const contract: Layer = {
+  may: [...ground, ...contracts.map((name) => `${name}.ts`)],
+  rule: 'A contract imports only contracts, tensor and errors; never an implementation.',
+};
+
+const layers: Readonly<Record<string, Layer>> = {
+  ...Object.fromEntries(contracts.map((name) => [`${name}.ts`, contract])),
+  // The names of activations are a type that families, operations and configurations share.
+  'model.ts': { ...contract, may: [...contract.may, 'ops'] },
+  errors: { may: [], rule: 'errors imports nothing.' },
+  float16: { may: [], rule: 'float16 imports nothing.' },
+  tensor: { may: ['errors'], rule: 'tensor imports nothing but errors.' },
+  host: {
+    may: ['op.ts', 'float16', 'tensor'],
+    rule: 'host is arrays in memory: it knows tensors and nothing that computes.',
+  },
+  ops: {
+    may: below,
+    rule: 'An operation knows tensors and programs: no backend, model, policy or method.',
+  },
+  backends: {
+    may: [...below, 'ops'],
+    rule: 'A backend runs recorded programs; it knows nothing of models, methods or policies.',
+  },
+  models: {
+    may: [...below, 'ops'],
+    rule: 'models know no backend, policy or method: that keeps M + N.',
+  },
+  kv: { may: [...below, 'ops'], rule: 'kv knows no model and no method: that keeps M + N.' },
+  sparsity: { may: [...below, 'ops'], rule: 'sparsity knows no model: that keeps M + N.' },
+  loaders: {
+    may: [...below, 'models'],
+    rule: 'loaders turn files into weights; of other layers they know the table of families alone.',
+  },
+  tokenizer: {
+    may: [...below, 'loaders'],
+    rule: 'tokenizer turns text into ids; of other layers it knows how files are read.',
+  },
+  engine: {
+    may: [...below, 'backends', 'kv', 'loaders', 'models', 'ops', 'sparsity', 'tokenizer'],
+    rule: 'Imports point down: engine knows nothing of training, evaluation, benches or commands.',
+  },
+  train: {
+    may: [...below, 'engine', 'kv', 'loaders', 'ops', 'sparsity'],
+    rule: 'Imports point down: train knows the engine, and no evaluation, bench or command.',
+  },
+  eval: {
+    may: [...below, 'engine', 'loaders', 'sparsity', 'tokenizer'],
+    rule: 'Imports point down: eval knows the engine, and no training, bench or command.',
+  },
+  bench: {
+    may: [...below, 'backends', 'engine', 'kv', 'loaders', 'ops', 'sparsity', 'train'],
+    rule: 'Imports point down: bench knows no evaluation and no command.',
+  },
+  cli: {
+    may: [...[...below, 'backends', 'bench', 'engine', 'eval', 'kv', 'sparsity', 'train']],
+    rule: 'A command turns argv into an engine call and a result into text: it reads no weight, records no op.',
+  },
+  index: {
+    may: [
+      ...[...below, 'backends', 'bench', 'engine', 'eval', 'kv', 'models', 'sparsity', 'tokenizer'],
+      'train',
+    ],
+    rule: 'index is the public surface; commands are not part of it.',
+  },
+};
+
+/** `kv/full.ts` lies in `kv`; `kv.ts` is a contract of its own; other files of src are layers too. */
+function layerOf(path: string): string {
+  const [folder, ...rest] = path.split('/');
+  if (rest.length) return folder;
+  const name = folder.replace(/\.ts$/, '');
+  return contracts.includes(name) ? folder : name;
+}
+
+const statements =
+  /^(?:import|export|\}).*? from '([^']+)';$|^import '([^']+)';$|\bimport\('([^']+)'\)/gm;
+
+const imports = [...files].flatMap(([path, text]) =>
+  [...text.matchAll(statements)]
+    .map((match) => match[1] ?? match[2] ?? match[3])
+    .filter((target) => /^(\.|node:)/.test(target))
+    .map((target) => ({
+      from: path,
+      target: target.startsWith('.') ? posix.join(posix.dirname(path), target) : target,
+    })),
+);
+
+test('the scan sees what it must see', () => {
+  expect(files.size).toBeGreaterThan(50);
+  expect(imports).toContainEqual({ from: 'cli/main.ts', target: 'node:fs' });
+  expect(imports).toContainEqual({ from: 'engine/engine.ts', target: 'backends/index.ts' });
+  for (const { target } of imports)
+    if (!target.startsWith('node:')) expect(files.has(target), target).toBe(true);
+});
+
+describe('imports', () => {
+  test('point down, or sideways to a contract', () => {
+    const broken = imports
+      .filter(({ target }) => !target.startsWith('node:'))
+      .filter(({ from, target }) => {
+        const [layer, other] = [layerOf(from), layerOf(target)];
+        return layer !== other && !layers[layer]?.may.includes(other);
+      })
+      .map(({ from, target }) => {
+        const rule = layers[layerOf(from)]?.rule ?? 'Every folder of src has a row in this table.';
+        return `src/${from} imports src/${target}. ${rule}`;
+      });
+    expect(broken).toEqual([]);
+  });
+
+  test.each(['models', 'kv', 'sparsity', 'eval/tasks', 'cli/commands'])(
+    'between the files of %s: none',
+    (folder) => {
+      const broken = imports
+        .filter(
+          ({ from, target }) =>
+            posix.dirname(from) === folder &&
+            posix.dirname(target) === folder &&
+            posix.basename(from) !== 'index.ts',
+        )
+        .map(
+          ({ from, target }) =>
+            `src/${from} imports src/${target}. Siblings do not import one another: what they share moves to parts/.`,
+        );
+      expect(broken).toEqual([]);
+    },
+  );
+
+  test('of node: stay at the edge', () => {
+    const allowed: readonly [where: RegExp, what: RegExp][] = [
+      [/^cli\//, /./],
+      [/^backends\/native\//, /./],
+      [/^loaders\/(fs|bundled)\.ts$/, /./],
+      [/^train\/(work-folder|examples)\.ts$/, /^node:fs\/promises$/],
+      [/^train\//, /^node:path$/],
+      [/^bench\/bench\.ts$/, /^node:os$/],
+    ];
+    const broken = imports
+      .filter(({ target }) => target.startsWith('node:'))
+      .filter(
+        ({ from, target }) =>
+          !allowed.some(([where, what]) => where.test(from) && what.test(target)),
+      )
+      .map(
+        ({ from, target }) =>
+          `src/${from} imports ${target}. node: appears only in loaders/fs.ts, backends/native, cli and train's files.`,
+      );
+    expect(broken).toEqual([]);
+  });
+});
+
+/** What no line may hold, outside some files. */
+const banned: readonly { what: RegExp; except?: RegExp; rule: string }[] = [
+  {
+    what: /(?<!typeof )\b(modelType|model_type|family|method|sparsity|policy|backend)(\??\.name)?\s*[!=]==?\s*['"`]/,
+    rule: 'Nothing compares a name: what shared code must know is a field each implementation declares.',
+  },
+  {
+    what: /\b(switch|case)\b.*\b(modelType|model_type|\.name\b)/,
+    rule: 'Nothing branches on a name: what shared code must know is a field each implementation declares.',
+  },
+  { what: /\bGPU[A-Z]\w+/, except: /^backends\/webgpu\//, rule: 'Only backends/webgpu says GPU*.' },
+  {
+    what: /process\.env/,
+    except: /^cli\/main\.ts$/,
+    rule: 'Environment variables are read at the edge of the command line alone.',
+  },
+  {
+    what: /process\.(exit|stdout|stderr|argv)\b/,
+    except: /^cli\/main\.ts$/,
+    rule: 'Only cli/main.ts touches the process.',
+  },
+  { what: /\bconsole\./, rule: 'A library prints nothing.' },
+  { what: /^export default\b/, rule: 'No default exports.' },
+  { what: /^(export )?(const )?enum\b/, rule: 'No enums.' },
+  { what: /(:|<|\bas) any\b/, rule: 'No any.' },
+];
+
+test.each(banned)('$rule', ({ what, except, rule }) => {
+  const broken = [...files]
+    .filter(([path]) => !except?.test(path))
+    .flatMap(([path, text]) =>
+      text
+        .split('\n')
+        .map((line, i) => ({ line, place: `src/${path}:${i + 1}` }))
+        .filter(({ line }) => what.test(line) && !/^\s*(\/?\*|\/\/)/.test(line))
+        .map(({ line, place }) => `${place}: ${line.trim()} · ${rule}`),
+    );
+  expect(broken).toEqual([]);
+});
+
+test.each(readdirSync(source, { withFileTypes: true }).filter((entry) => entry.isDirectory()))(
+  'files of $name are no grab bag',
+  ({ name }) => {
+    const broken = [...files.keys()].filter(
+      (path) => layerOf(path) === name && /(utils?|helpers?|manager|misc|common)\.ts$/i.test(path),
+    );
+    expect(broken).toEqual([]);
+  },
+);
