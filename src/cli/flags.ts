@@ -47,7 +47,11 @@ export const backendFlags = {
     `auto, ${backends.map(({ name }) => name).join(', ')} (default: auto, the fastest that works)`,
     text,
   ),
-  threads: flag('--threads <n>', 'CPU threads (default: physical cores this process may use)', whole(1, 1024)),
+  threads: flag(
+    '--threads <n>',
+    'CPU threads (default: physical cores this process may use)',
+    whole(1, 1024),
+  ),
 };
 
 /** How to hold a model. */

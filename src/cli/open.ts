@@ -2,11 +2,16 @@ import { readFile } from 'node:fs/promises';
 import { Engine, type OpenOptions } from '../engine/engine.ts';
 import { EngineError } from '../errors.ts';
 import { decodeText, type Io, note } from './io.ts';
+import { availableMemory } from './memory.ts';
 
 /** Open a model and say on stderr what was chosen. */
 export async function openEngine(model: string, options: OpenOptions, io: Io): Promise<Engine> {
   const notes: string[] = [];
-  const engine = await Engine.open(model, { ...options, onNote: (line) => notes.push(line) });
+  const engine = await Engine.open(model, {
+    memoryLimit: availableMemory(),
+    ...options,
+    onNote: (line) => notes.push(line),
+  });
   for (const line of notes) note(io, `note: ${line}`);
   note(io, describe(engine));
   return engine;

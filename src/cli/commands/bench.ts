@@ -4,6 +4,7 @@ import { command } from '../command.ts';
 import { benchFlags } from '../flags.ts';
 import { note } from '../io.ts';
 import { bytes, percent, rate, table } from '../layout.ts';
+import { availableMemory } from '../memory.ts';
 import { startProgress } from '../progress.ts';
 
 export const bench = command({
@@ -21,6 +22,7 @@ export const bench = command({
     };
     using progress = startProgress(io);
     const result = await measure(target, {
+      memoryLimit: availableMemory(),
       ...options,
       signal: io.signal,
       onNote: (line) => note(io, `note: ${line}`),
