@@ -5,7 +5,8 @@
 //
 //   node scripts/install.mjs [--force]     --force: compile although a binary is there
 //   CXX=clang++                            which compiler
-//   DEJAVU_SANITIZE=address,undefined      build/Sanitize/dejavu.node with these sanitizers
+//   DEJAVU_SANITIZE=address,undefined      compile with these sanitizers, into a package folder of its
+//                                          own: DEJAVU_LLM_PREBUILD=$PWD/build/Sanitize loads it
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
@@ -18,7 +19,7 @@ const require = createRequire(import.meta.url);
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const sources = path.join(root, 'native', 'src');
 const sanitize = process.env.DEJAVU_SANITIZE ?? '';
-const output = path.join(root, 'build', sanitize ? 'Sanitize' : 'Release');
+const output = path.join(root, sanitize ? 'build/Sanitize' : '', 'build/Release');
 const binary = path.join(output, 'dejavu.node');
 const hashFile = path.join(output, 'sources.sha256');
 const force = process.argv.includes('--force');
@@ -37,7 +38,7 @@ const isaFlags = {
 }[process.arch] ?? { scalar: [] };
 
 const flags = [
-  ...['-std=c++20', '-O3', '-g1', '-fPIC', '-pthread', '-fvisibility=hidden'],
+  ...['-std=c++20', sanitize ? '-O1' : '-O3', '-g1', '-fPIC', '-pthread', '-fvisibility=hidden'],
   // Multiplications and additions are fused only where the source says so: results stay the same.
   ...['-ffp-contract=off', '-fno-math-errno', '-fno-trapping-math'],
   ...['-Wall', '-Wextra', '-Wno-uninitialized', '-Wno-maybe-uninitialized'],

@@ -5,6 +5,7 @@ import { native, openNative } from '../src/backends/native/index.ts';
 import { reference } from '../src/backends/reference/index.ts';
 import { f32, hostTensor, u32 } from '../src/host.ts';
 import type { Case, HostTensor, Op } from '../src/op.ts';
+import { attentionOp } from '../src/ops/attention.ts';
 import { Inputs, output } from '../src/ops/cases.ts';
 import { add } from '../src/ops/elementwise.ts';
 import { ops } from '../src/ops/index.ts';
@@ -104,6 +105,25 @@ describe.each(configurations)('$name', ({ open }) => {
           expectClose(found[name], wanted, example.tolerance ?? 1e-5);
       });
     });
+
+  it('attends each row to its own sequence, whatever rows stand beside it', async () => {
+    const [random, B, T, H, D, S] = [new Inputs(32), 3, 9, 2, 24, 40];
+    const example: Case = {
+      name: '',
+      operands: {
+        q: random.numbers([T, H, D]),
+        keys: random.numbers([B, H, S, D]),
+        values: random.numbers([B, H, S, D]),
+        sequences: random.integers([0, 0, 0, 2, 1, 1, 0, 1, 2]),
+        slots: random.integers([3, 39, 17, 39, 0, 20, 30, 5, 12]),
+        y: output([T, H, D]),
+      },
+      params: { scale: 0.2 },
+    };
+    const op: Op = attentionOp;
+    const { y } = await runOp(backend, op, example.operands, example.params);
+    expectClose(y, expected(op, example).y, 1e-5);
+  });
 
   it('runs stages in order and reads kept scratch', async () => {
     const random = new Inputs(30);
