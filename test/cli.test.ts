@@ -14,7 +14,7 @@ import type { EvaluateResult } from '../src/eval/evaluate.ts';
 import type { GenerateResult } from '../src/engine/generate.ts';
 import type { Inspection } from '../src/engine/inspect.ts';
 import type { VerifyResult } from '../src/eval/verify.ts';
-import type { ErrorCode } from '../src/errors.ts';
+import { type ErrorCode, errorCodes } from '../src/errors.ts';
 import { f32, hostTensor } from '../src/host.ts';
 import { writePredictor } from '../src/loaders/predictor.ts';
 import type { SitePredictor } from '../src/predictor.ts';
@@ -504,6 +504,18 @@ describe('refusals: one line, a code, a status, no stack', () => {
     expect(stderr).toMatch(/^\s+at /m);
     expect(stderr).toContain('caused by');
   });
+});
+
+test('the README lists every error code, its status and its meaning', () => {
+  const readme = readFileSync(join(root, 'README.md'), 'utf8');
+  const listed = [...readme.matchAll(/^\| `([A-Z_]+)` \| (\d+) \| (.+) \|$/gm)];
+  expect(listed.map(([, code, status, meaning]) => ({ code, status, meaning }))).toEqual(
+    Object.entries(errorCodes).map(([code, { status, meaning }]) => ({
+      code,
+      status: String(status),
+      meaning,
+    })),
+  );
 });
 
 const main = join(root, 'dist/cli/main.js');
