@@ -153,8 +153,10 @@ function decode(
   const numbers = new Uint16Array(bytes.buffer, bytes.byteOffset, x.length + heads.length);
   for (let i = 0; i < x.length; i++) x[i] = f16ToF32[numbers[i]];
   for (let i = 0; i < heads.length; i++) heads[i] = f16ToF32[numbers[x.length + i]];
-  const bits = bytes.subarray(numbers.byteLength);
-  let code = numbers.byteLength + Math.ceil(neurons.length / 8);
-  for (let i = 0; i < neurons.length; i++)
-    if (bits[i >> 3] & (1 << (i & 7))) neurons[i] = levels[bytes[code++]];
+  const bits = numbers.byteLength;
+  let code = bits + Math.ceil(neurons.length / 8);
+  for (let first = 0; first < neurons.length; first += 8)
+    // Most bytes are 0: few neurons are active.
+    for (let byte = bytes[bits + (first >> 3)], i = first; byte; byte >>= 1, i++)
+      if (byte & 1) neurons[i] = levels[bytes[code++]];
 }

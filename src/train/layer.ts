@@ -91,8 +91,11 @@ export async function fitLayer(
       const examples = await next;
       if (step + 1 < options.steps) next = file.read(take(batchBlocks));
       const rate = learningRate(step, options.steps, inputs);
-      for (const { fit, pick, label } of targets)
-        await fit.step(examples.x, pick(examples).map(label.weight), rate);
+      for (const { fit, pick, label } of targets) {
+        const labels = pick(examples);
+        label.weigh(labels);
+        await fit.step(examples.x, labels, rate);
+      }
       options.onStep?.();
     }
     const held = Array.from({ length: file.blocks - trainBlocks }, (_, i) => trainBlocks + i);
@@ -107,25 +110,37 @@ export async function fitLayer(
   }
 }
 
-/** Which contributions count as active, and what an active one weighs (mean 1). */
+/** Which contributions count as active. */
 interface Labels {
   readonly isActive: (contribution: number) => boolean;
-  readonly weight: (contribution: number) => number;
+  /** Turn contributions into labels, in place: 0 for inactive, else a weight, mean 1. */
+  readonly weigh: (contributions: Float32Array) => void;
 }
+
+/** Largest weight of one active unit, in means. */
+const largestWeight = 30;
 
 /** A neuron is active where its activation is not zero. */
 function neuronLabels(sample: Float32Array): Labels {
-  const positive = sample.filter((c) => c > 0);
-  const scale = positive.length / Math.max(total(positive), 1e-30);
-  return { isActive: (c) => c > 0, weight: (c) => c * scale };
+  return { isActive: (c) => c > 0, weigh: weighAbove(0, sample) };
 }
 
 /** A head is active where it contributes more than heads of this layer do in the mean. */
 function headLabels(sample: Float32Array): Labels {
   const bound = total(sample) / sample.length;
+  return { isActive: (c) => c > bound, weigh: weighAbove(bound, sample) };
+}
+
+/** What is above the bound weighs in proportion, what is not nothing. */
+function weighAbove(bound: number, sample: Float32Array): (contributions: Float32Array) => void {
   const active = sample.filter((c) => c > bound);
   const scale = active.length / Math.max(total(active), 1e-30);
-  return { isActive: (c) => c > bound, weight: (c) => (c > bound ? c * scale : 0) };
+  return (contributions) => {
+    for (let i = 0; i < contributions.length; i++) {
+      const c = contributions[i];
+      contributions[i] = c > bound ? Math.min(largestWeight, c * scale) : 0;
+    }
+  };
 }
 
 function activeRates(
