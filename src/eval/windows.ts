@@ -45,7 +45,6 @@ export function windowsOf(
   const windows: Window[] = [];
   for (let start = 0, first = 1; first < last; start += stride) {
     const end = Math.min(start + window, last);
-    if (end <= first) continue;
     windows.push({ start, first, end });
     first = end;
   }
