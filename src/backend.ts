@@ -20,6 +20,19 @@ export interface Backend extends AsyncDisposable {
   allocate(dtype: DType, shape: readonly number[], role: Role): Tensor;
   free(tensor: Tensor): void;
 
+  /**
+   * A tensor whose bytes are those of a file from `offset`, a multiple of 64, on: read when they are
+   * used, not copied. The file must stay as it is until `free`; writing to the tensor leaves it alone.
+   * Undefined where the file cannot be mapped: read it then. Absent: nothing can.
+   */
+  map?(
+    path: string,
+    offset: number,
+    dtype: DType,
+    shape: readonly number[],
+    role: Role,
+  ): Tensor | undefined;
+
   /** Copy bytes into a tensor; as many as the tensor has. */
   write(tensor: Tensor, bytes: ArrayBufferView): void;
 

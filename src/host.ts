@@ -1,6 +1,14 @@
 import type { HostTensor } from './op.ts';
 import { f16ToF32, f32ToF16 } from './float16.ts';
-import { byteLength, type DType, quantGroup, rowBytes, scaleOffset, size } from './tensor.ts';
+import {
+  byteLength,
+  type DType,
+  isQuantized,
+  quantGroup,
+  rowBytes,
+  scaleOffset,
+  size,
+} from './tensor.ts';
 
 /** A zeroed tensor in JavaScript's memory. */
 export function hostTensor(dtype: DType, shape: readonly number[]): HostTensor {
@@ -110,6 +118,28 @@ export function rowWriter(t: HostTensor): (row: number, from: Float32Array) => v
     default:
       throw new TypeError(`${t.dtype} rows are not weights`);
   }
+}
+
+/** Writes rows whose codes [columns] and f16 bits of scales [columns / 32] were chosen elsewhere. */
+export function codeWriter(
+  t: HostTensor,
+): (row: number, chosen: Int8Array, steps: Uint16Array) => void {
+  if (!isQuantized(t.dtype)) throw new TypeError(`${t.dtype} rows have no codes`);
+  const wide = t.dtype === 'int8';
+  const columns = t.shape.at(-1) ?? 1;
+  const padded = Math.ceil(columns / quantGroup) * quantGroup;
+  const { codes, scales, stride, scaleStart } = quantized(t, t.dtype);
+  return (row, chosen, steps) => {
+    const start = row * stride;
+    codes.fill(0, start, start + stride);
+    scales.set(steps, scaleStart(row));
+    if (wide) codes.set(chosen, start);
+    else
+      for (let i = 0; i < padded; i++) {
+        const code = i < columns ? chosen[i] : 0;
+        codes[start + int4Byte(i)] |= (code + 8) << (i & 16 ? 4 : 0);
+      }
+  };
 }
 
 /** Codes and scales of a quantized tensor: rows of `stride` bytes, scales of a row from `scaleStart`. */

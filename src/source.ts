@@ -7,6 +7,8 @@ export interface Source extends AsyncDisposable {
   readonly name: string;
   /** In bytes. */
   readonly size: number;
+  /** Where a file of this machine lies. */
+  readonly path?: string;
   /** Exactly these bytes, at the start of a buffer of their own. Throws `BAD_CHECKPOINT` past the end. */
   read(offset: number, length: number): Promise<Uint8Array<ArrayBuffer>>;
 }

@@ -162,6 +162,21 @@ napi_value allocate(napi_env env, napi_callback_info info) {
   return memory ? wrap(env, new Piece{std::move(memory)}) : nullptr;
 }
 
+// mapFile(path, offset, bytes): memory | undefined
+napi_value map_file(napi_env env, napi_callback_info info) {
+  Arguments<3> in(env, info);
+  size_t length = 0;
+  napi_get_value_string_utf8(env, in.value[0], nullptr, 0, &length);
+  std::string path(length, '\0');
+  napi_get_value_string_utf8(env, in.value[0], path.data(), length + 1, &length);
+  double offset = 0, bytes = 0;
+  napi_get_value_double(env, in.value[1], &offset);
+  napi_get_value_double(env, in.value[2], &bytes);
+  auto memory =
+      Memory::map(path.c_str(), static_cast<size_t>(offset), static_cast<size_t>(bytes));
+  return memory ? wrap(env, new Piece{std::move(memory)}) : nullptr;
+}
+
 // buffer(memory): ArrayBuffer over it; asked once.
 napi_value buffer(napi_env env, napi_callback_info info) {
   Arguments<1> in(env, info);
@@ -254,6 +269,7 @@ napi_value start(napi_env env, napi_value exports) {
       DEJAVU_FUNCTION("fastF16", fast_f16),
       DEJAVU_FUNCTION("close", close),
       DEJAVU_FUNCTION("allocate", allocate),
+      DEJAVU_FUNCTION("mapFile", map_file),
       DEJAVU_FUNCTION("buffer", buffer),
       DEJAVU_FUNCTION("free", release_memory),
       DEJAVU_FUNCTION("compile", compile),

@@ -1,8 +1,11 @@
 #include "memory.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 namespace dejavu {
 
@@ -34,6 +37,27 @@ std::shared_ptr<Memory> Memory::allocate(size_t bytes) {
 #ifdef MADV_HUGEPAGE
   if (align == huge_page) madvise(memory->data_, whole(bytes, huge_page), MADV_HUGEPAGE);
 #endif
+  return memory;
+}
+
+std::shared_ptr<Memory> Memory::map(const char* path, size_t offset, size_t bytes) {
+  const int file = open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0) return nullptr;
+  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const size_t before = offset % page;
+  struct stat found;
+  void* mapping = MAP_FAILED;
+  if (fstat(file, &found) == 0 && offset + bytes <= static_cast<size_t>(found.st_size))
+    mapping = mmap(nullptr, before + bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE, file,
+                   static_cast<off_t>(offset - before));
+  close(file);
+  if (mapping == MAP_FAILED) return nullptr;
+  std::shared_ptr<Memory> memory(new Memory());
+  memory->bytes_ = bytes;
+  memory->mapping_ = mapping;
+  memory->mapped_ = before + bytes;
+  memory->data_ = static_cast<uint8_t*>(mapping) + before;
+  madvise(mapping, before + bytes, MADV_WILLNEED);
   return memory;
 }
 

@@ -1,4 +1,5 @@
 // Zeroed memory, 64-byte aligned; large pieces lie on huge pages and take no room until touched.
+// Or a part of a file, read page by page when it is touched.
 #pragma once
 
 #include <stddef.h>
@@ -12,6 +13,8 @@ class Memory {
  public:
   // Null when there is not enough.
   static std::shared_ptr<Memory> allocate(size_t bytes);
+  // Writes stay private. Null when the file cannot be mapped or does not reach that far.
+  static std::shared_ptr<Memory> map(const char* path, size_t offset, size_t bytes);
   ~Memory();
 
   uint8_t* data() const { return data_; }

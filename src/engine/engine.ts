@@ -5,7 +5,7 @@ import type { KVPolicy } from '../kv.ts';
 import { cacheBytes } from '../kv/cache.ts';
 import { policies } from '../kv/index.ts';
 import { bundledModel } from '../loaders/bundled.ts';
-import { type Checkpoint, hashCheckpoint, loadCheckpoint } from '../loaders/checkpoint.ts';
+import { type Checkpoint, isCheckpoint, loadCheckpoint } from '../loaders/checkpoint.ts';
 import type { WeightType } from '../loaders/convert.ts';
 import { fileExists } from '../loaders/fs.ts';
 import { readPredictor } from '../loaders/predictor.ts';
@@ -214,11 +214,11 @@ async function predictorFor(
   description: Description,
 ): Promise<PredictorFile> {
   const file = await readPredictor(path, description);
-  const hash = await hashCheckpoint(folder);
-  if (file.provenance.modelHash === hash) return file;
+  const { modelHash } = file.provenance;
+  if (await isCheckpoint(folder, modelHash)) return file;
   throw new EngineError(
     'BAD_PREDICTOR',
-    `${path}: made for a model with hash ${file.provenance.modelHash.slice(0, 12)}, expected ${hash.slice(0, 12)} of ${folder}; train one for this model with "dejavu train"`,
+    `${path}: made for other weights (hash ${modelHash.slice(0, 12)}), expected those of ${folder}, or those they were quantized from; train one for this model with "dejavu train"`,
   );
 }
 

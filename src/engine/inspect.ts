@@ -1,7 +1,8 @@
 import { bundledModel } from '../loaders/bundled.ts';
-import { findWeights, hashCheckpoint } from '../loaders/checkpoint.ts';
+import { isCheckpoint, storedWeights } from '../loaders/checkpoint.ts';
 import { fileExists, openFolder } from '../loaders/fs.ts';
 import { readJsonFile } from '../loaders/json.ts';
+import { familyConfig } from '../loaders/quantized.ts';
 import { readPredictor } from '../loaders/predictor.ts';
 import { openTensors } from '../loaders/safetensors.ts';
 import type { Description } from '../model.ts';
@@ -18,7 +19,7 @@ export interface Inspection extends Omit<Description, 'endIds'> {
   /** The predictor beside the model. */
   readonly predictor?: {
     readonly file: string;
-    /** It was made for these very weights. */
+    /** It was made for these very weights, or for those they were quantized from. */
     readonly matches: boolean;
     /** Matrices and biases. */
     readonly weightBytes: number;
@@ -39,15 +40,14 @@ export async function inspect(model: string): Promise<Inspection> {
   const folder = await openFolder(path);
   const json = await readJsonFile(folder, 'config.json', 'BAD_CONFIG');
   const family = familyOf(json, `${path}/config.json`);
-  const config = family.config(json);
+  const config = family.config(familyConfig(json));
   const { endIds, ...description } = family.describe(config);
   await using files = await openTensors(folder);
   let parameters = 0;
   let weightBytes = 0;
-  for (const { spec, entry } of findWeights(path, family.weights(config), files).values()) {
-    const elements = size(spec.shape);
-    parameters += elements;
-    weightBytes += (elements * entry.bytes) / size(entry.shape);
+  for (const { spec, bytes } of storedWeights(path, json, family.weights(config), files).values()) {
+    parameters += size(spec.shape);
+    weightBytes += bytes;
   }
   const predictor = await inspectPredictor(path, family.describe(config));
   return { model, ...description, parameters, weightBytes, ...(predictor && { predictor }) };
@@ -65,7 +65,7 @@ async function inspectPredictor(
     shares.reduce((a, b) => a + b, 0) / shares.length;
   return {
     file,
-    matches: provenance.modelHash === (await hashCheckpoint(folder)),
+    matches: await isCheckpoint(folder, provenance.modelHash),
     weightBytes: nets
       .flatMap((net) => (net ? [net.down, net.downBias, net.up, net.upBias] : []))
       .reduce((sum, { bytes }) => sum + bytes.length, 0),

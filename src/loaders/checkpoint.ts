@@ -3,16 +3,18 @@ import { EngineError } from '../errors.ts';
 import type { Description, Family, Weights, WeightSpec } from '../model.ts';
 import { familyOf } from '../models/index.ts';
 import type { Folder } from '../source.ts';
+import { size } from '../tensor.ts';
 import { convertRows, type FileType, takeColumns, type WeightType } from './convert.ts';
 import { openFolder, sha256 } from './fs.ts';
 import { readJsonFile } from './json.ts';
+import { chooseRowType, familyConfig, findRows, loadRows, readAbout } from './quantized.ts';
 import { dtypeOf, type Entry, openTensors, type TensorFiles, weightFiles } from './safetensors.ts';
-import { expectFit, plannedBytes, StoredWeights } from './weights.ts';
+import { chunkBytes, expectFit, plannedBytes, StoredWeights } from './weights.ts';
 
 export interface LoadOptions {
   /**
    * Type of matrices in memory. `auto`, the default, keeps f32, and 16-bit types as f16 where the
-   * backend reads f16 fast, else as f32.
+   * backend reads f16 fast, else as f32. A quantized folder is kept as it is, or decoded to f32 or f16.
    */
   readonly weights?: 'auto' | WeightType;
   /** Refuse a model whose weights take more. Default: no limit. */
@@ -28,13 +30,14 @@ export interface Checkpoint {
   readonly weights: Weights;
   /** In memory, all together. */
   readonly weightBytes: number;
-  /** Type of matrices in memory. */
+  /** Type of matrices in memory; of a quantized folder, which mixes them, that of most. */
   readonly dtype: WeightType;
   release(): void;
 }
 
 /**
- * Load a Hugging Face checkpoint folder (config.json and safetensors) into a backend's memory.
+ * Load a Hugging Face checkpoint folder (config.json and safetensors), or one that `quantize` wrote,
+ * into a backend's memory.
  *
  * Everything is checked before anything is allocated: `FILE_NOT_FOUND`, `BAD_CONFIG`,
  * `UNKNOWN_FAMILY`, `BAD_CHECKPOINT`, `MISSING_TENSOR`, `BAD_SHAPE`, `OUT_OF_MEMORY`.
@@ -47,19 +50,15 @@ export async function loadCheckpoint(
   const folder = await openFolder(path);
   const json = await readJsonFile(folder, 'config.json', 'BAD_CONFIG');
   const family = familyOf(json, `${path}/config.json`);
-  const config = family.config(json);
+  const config = family.config(familyConfig(json));
   await using files = await openTensors(folder);
-  const found = findWeights(path, family.weights(config), files);
-  const dtype = chooseType(options.weights ?? 'auto', found.values(), backend);
-  const weightBytes = plannedBytes(
-    [...found.values()].map(({ spec }) => spec),
-    dtype,
-  );
+  const planned = planLoad(path, json, family.weights(config), files, options, backend);
+  const { dtype, weightBytes } = planned;
   expectFit(path, weightBytes, options.memoryLimit);
 
   const weights = new StoredWeights(backend, dtype, family.constants(config));
   try {
-    for (const [name, { spec, entry }] of found) await load(weights, name, spec, entry, dtype);
+    await planned.load(weights);
   } catch (error) {
     weights.release();
     throw error;
@@ -73,6 +72,71 @@ export async function loadCheckpoint(
     dtype,
     release: () => weights.release(),
   };
+}
+
+/** What will be loaded, all of it found and checked. */
+interface PlannedLoad {
+  readonly dtype: WeightType;
+  readonly weightBytes: number;
+  load(weights: StoredWeights): Promise<void>;
+}
+
+function planLoad(
+  where: string,
+  json: unknown,
+  specs: Readonly<Record<string, WeightSpec>>,
+  files: TensorFiles,
+  { weights: choice = 'auto' }: LoadOptions,
+  backend: Backend,
+): PlannedLoad {
+  const about = readAbout(where, json, files.metadata);
+  if (about) {
+    const found = findRows(where, specs, files, about);
+    const as = chooseRowType(where, choice, about, found, backend);
+    return {
+      dtype: as ?? about.dtype,
+      weightBytes: [...found.values()].reduce(
+        (sum, { spec, bytes }) => sum + (as ? plannedBytes([spec], as) : bytes),
+        0,
+      ),
+      load: async (weights) => {
+        for (const [name, rows] of found) await loadRows(weights, name, rows, as);
+      },
+    };
+  }
+  const found = findWeights(where, specs, files);
+  const dtype = chooseType(choice, found.values(), backend);
+  return {
+    dtype,
+    weightBytes: plannedBytes(
+      [...found.values()].map(({ spec }) => spec),
+      dtype,
+    ),
+    load: async (weights) => {
+      for (const [name, { spec, entry }] of found) await load(weights, name, spec, entry, dtype);
+    },
+  };
+}
+
+/** Every weight of a checkpoint as its files have it, quantized or not. */
+export function storedWeights(
+  where: string,
+  json: unknown,
+  specs: Readonly<Record<string, WeightSpec>>,
+  files: TensorFiles,
+): ReadonlyMap<string, Pick<Found, 'spec' | 'bytes'>> {
+  const about = readAbout(where, json, files.metadata);
+  return about ? findRows(where, specs, files, about) : findWeights(where, specs, files);
+}
+
+/** Whether this hash is of the checkpoint in this folder, or of the one it was quantized from. */
+export async function isCheckpoint(path: string, hash: string): Promise<boolean> {
+  const folder = await openFolder(path);
+  const json = await readJsonFile(folder, 'config.json', 'BAD_CONFIG');
+  await using files = await openTensors(folder);
+  return (
+    readAbout(path, json, files.metadata)?.source === hash || (await hashCheckpoint(path)) === hash
+  );
 }
 
 /** SHA-256 of a checkpoint's configuration and weight files: what a predictor was made for. */
@@ -91,16 +155,15 @@ async function* contents(folder: Folder, files: readonly string[]): AsyncGenerat
   }
 }
 
-/** Bytes of a file that are in memory at once, but for transposed tensors, which are there whole. */
-const chunkBytes = 8 * 2 ** 20;
-
-export interface Found {
+interface Found {
   readonly spec: WeightSpec;
   readonly entry: Entry;
+  /** In the file: of the entry, only what is this weight's. */
+  readonly bytes: number;
 }
 
 /** Find every weight in the files and check its type and shape. */
-export function findWeights(
+function findWeights(
   where: string,
   specs: Readonly<Record<string, WeightSpec>>,
   files: TensorFiles,
@@ -111,7 +174,8 @@ export function findWeights(
     const entry = names.map((from) => files.entries.get(from)).find((e) => e !== undefined);
     if (entry) {
       expectStored(spec, entry);
-      found.set(name, { spec, entry });
+      const bytes = (size(spec.shape) * entry.bytes) / size(entry.shape);
+      found.set(name, { spec, entry, bytes });
     } else if (!spec.optional)
       throw new EngineError(
         'MISSING_TENSOR',

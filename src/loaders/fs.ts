@@ -1,6 +1,15 @@
 import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
-import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import {
+  copyFile,
+  type FileHandle,
+  mkdir,
+  open,
+  readdir,
+  rename,
+  rm,
+  stat,
+} from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { EngineError } from '../errors.ts';
 import type { Folder, Source } from '../source.ts';
@@ -25,6 +34,7 @@ export async function openFile(path: string): Promise<Source> {
   }
   return {
     name: path,
+    path,
     size,
     async read(offset, length) {
       if (offset + length > size)
@@ -56,6 +66,13 @@ export const fileExists = (path: string): Promise<boolean> =>
     () => false,
   );
 
+/** Whether there is a folder of this name. */
+export const folderExists = (path: string): Promise<boolean> =>
+  stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+
 /** List a folder. Throws `FILE_NOT_FOUND`. */
 export async function openFolder(path: string): Promise<Folder> {
   try {
@@ -71,13 +88,16 @@ export async function openFolder(path: string): Promise<Folder> {
  * Write a file as a whole or not at all: under a temporary name first, so that a file with the final
  * name is always complete. Folders on the way are made.
  */
-export async function replaceFile(path: string, parts: Iterable<Uint8Array>): Promise<void> {
+export async function replaceFile(
+  path: string,
+  parts: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+): Promise<void> {
   const temporary = `${path}.${process.pid}.partial`;
   await mkdir(dirname(path), { recursive: true });
   try {
     const handle = await open(temporary, 'w');
     try {
-      for (const part of parts) await handle.writeFile(part);
+      for await (const part of parts) await handle.writeFile(part);
       await handle.sync();
     } finally {
       await handle.close();
@@ -87,6 +107,47 @@ export async function replaceFile(path: string, parts: Iterable<Uint8Array>): Pr
     await rm(temporary, { force: true });
     throw error;
   }
+}
+
+/**
+ * Make a folder as a whole or not at all: `fill` is given a temporary one, which takes the name when
+ * it is done. Throws `BAD_REQUEST` where there is something of that name already.
+ */
+export async function makeFolder(
+  path: string,
+  fill: (temporary: string) => Promise<void>,
+): Promise<void> {
+  const found = await readdir(path).catch((error: NodeJS.ErrnoException) => error.code);
+  if (found !== 'ENOENT' && found?.length !== 0)
+    throw new EngineError(
+      'BAD_REQUEST',
+      `${path}: is there already; expected the name of a new folder; choose another one or remove it`,
+    );
+  const temporary = `${path.replace(/\/+$/, '')}.${process.pid}.partial`;
+  try {
+    await mkdir(temporary, { recursive: true });
+    await fill(temporary);
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { recursive: true, force: true });
+    const { syscall, message } = error as NodeJS.ErrnoException;
+    if (syscall === undefined) throw error;
+    throw new EngineError(
+      'FILE_NOT_FOUND',
+      `${path}: cannot be written (${message}); expected a place with room enough; choose another`,
+      { cause: error },
+    );
+  }
+}
+
+/** Copy files of a folder to another one, those that are there. */
+export async function copyFiles(
+  from: string,
+  to: string,
+  wanted: (file: string) => boolean,
+): Promise<void> {
+  for (const file of (await openFolder(from)).files)
+    if (wanted(file)) await copyFile(join(from, file), join(to, file));
 }
 
 /** SHA-256 of byte chunks, in hexadecimal. */

@@ -217,23 +217,36 @@ export function* encodeTensors(
   tensors: ReadonlyMap<string, HostTensor>,
   metadata: Readonly<Record<string, string>>,
 ): Generator<Uint8Array> {
+  yield encodeHeader(
+    [...tensors].map(([name, { dtype, shape, bytes }]) => {
+      const type = storedAs[dtype];
+      if (!type || name === '__metadata__')
+        throw new EngineError('INTERNAL', `${name}: ${dtype} cannot be written to a file`);
+      return { name, type, shape, bytes: bytes.byteLength };
+    }),
+    metadata,
+  );
+  for (const { bytes } of tensors.values()) yield bytes;
+}
+
+/**
+ * All of a file that comes before the bytes of its tensors, which follow in this order; its length is a
+ * multiple of `alignment`, itself one of 8.
+ */
+export function encodeHeader(
+  tensors: Iterable<Pick<Entry, 'name' | 'type' | 'shape' | 'bytes'>>,
+  metadata: Readonly<Record<string, string>>,
+  alignment = 8,
+): Uint8Array {
   const header: [string, unknown][] = [['__metadata__', metadata]];
   let end = 0;
-  for (const [name, { dtype, shape, bytes }] of tensors) {
-    const type = storedAs[dtype];
-    if (!type || name === '__metadata__')
-      throw new EngineError('INTERNAL', `${name}: ${dtype} cannot be written to a file`);
-    const data_offsets = [end, (end += bytes.byteLength)];
-    header.push([name, { dtype: type, shape, data_offsets }]);
-  }
+  for (const { name, type, shape, bytes } of tensors)
+    header.push([name, { dtype: type, shape, data_offsets: [end, (end += bytes)] }]);
   const text = new TextEncoder().encode(JSON.stringify(Object.fromEntries(header)));
-  const padded = new Uint8Array(Math.ceil(text.length / 8) * 8).fill(0x20);
-  padded.set(text);
-  const length = new Uint8Array(8);
-  new DataView(length.buffer).setBigUint64(0, BigInt(padded.length), true);
-  yield length;
-  yield padded;
-  for (const { bytes } of tensors.values()) yield bytes;
+  const encoded = new Uint8Array(Math.ceil((8 + text.length) / alignment) * alignment).fill(0x20);
+  new DataView(encoded.buffer).setBigUint64(0, BigInt(encoded.length - 8), true);
+  encoded.set(text, 8);
+  return encoded;
 }
 
 const storedAs: Readonly<Partial<Record<DType, StoredType>>> = {

@@ -9,6 +9,9 @@ import type { WeightType } from './convert.ts';
 export type Specs = Readonly<Record<string, WeightSpec>>;
 export type Constants = Readonly<Record<string, Float32Array>>;
 
+/** Bytes of a file that are in memory at once, but for transposed tensors, which are there whole. */
+export const chunkBytes = 8 * 2 ** 20;
+
 /** Bytes of weights in memory when matrices are of type `dtype`. */
 export function plannedBytes(specs: Iterable<WeightSpec>, dtype: WeightType): number {
   let bytes = 0;
@@ -48,11 +51,26 @@ export class StoredWeights implements Weights {
   }
 
   /** Allocate one weight. */
-  add(name: string, spec: WeightSpec): Tensor {
-    const tensor = this.#backend.allocate(storedType(spec, this.#dtype), spec.shape, 'weights');
+  add(name: string, spec: WeightSpec, dtype = this.#dtype): Tensor {
+    const tensor = this.#backend.allocate(storedType(spec, dtype), spec.shape, 'weights');
     this.#tensors.set(name, tensor);
     if (spec.norms) this.#squares.set(name, new Float64Array(spec.shape[0]));
     return tensor;
+  }
+
+  /** Let a weight lie in a file, with all `rowSquares` of it; false where the backend cannot. */
+  map(
+    name: string,
+    spec: WeightSpec,
+    dtype: WeightType,
+    { path, offset }: { path: string; offset: number },
+    squares: Float64Array | undefined,
+  ): boolean {
+    const tensor = this.#backend.map?.(path, offset, dtype, spec.shape, 'weights');
+    if (!tensor) return false;
+    this.#tensors.set(name, tensor);
+    if (squares) this.#squares.set(name, squares);
+    return true;
   }
 
   /** Write a whole vector. */

@@ -19,6 +19,8 @@ export interface Addon {
   close(device: DeviceHandle): void;
   /** Zeroed memory; undefined when there is not enough. */
   allocate(bytes: number): MemoryHandle | undefined;
+  /** Part of a file, read when touched; undefined when it cannot be mapped. */
+  mapFile(path: string, offset: number, bytes: number): MemoryHandle | undefined;
   /** JavaScript's view of it. Asked once a memory. */
   buffer(memory: MemoryHandle): ArrayBuffer;
   /** Detaches the view, then frees the memory once no program points into it. */

@@ -33,17 +33,20 @@ class NativeMemory implements Storage {
   readonly handle: MemoryHandle;
   readonly buffer: ArrayBuffer;
 
-  constructor(addon: Addon, bytes: number, role: Role) {
-    const handle = addon.allocate(bytes);
-    if (!handle)
-      throw new EngineError(
-        'OUT_OF_MEMORY',
-        `native backend: ${bytes} bytes of ${role} cannot be allocated; use smaller weights (--weights int8) or a smaller --context`,
-      );
+  constructor(addon: Addon, handle: MemoryHandle, bytes: number, role: Role) {
     this.bytes = bytes;
     this.role = role;
     this.handle = handle;
     this.buffer = addon.buffer(handle);
+  }
+
+  static allocate(addon: Addon, bytes: number, role: Role): NativeMemory {
+    const handle = addon.allocate(bytes);
+    if (handle) return new NativeMemory(addon, handle, bytes, role);
+    throw new EngineError(
+      'OUT_OF_MEMORY',
+      `native backend: ${bytes} bytes of ${role} cannot be allocated; use smaller weights (--weights int8) or a smaller --context`,
+    );
   }
 }
 
@@ -76,8 +79,21 @@ class NativeBackend implements Backend {
   }
 
   allocate(dtype: DType, shape: readonly number[], role: Role): Tensor {
-    const storage = new NativeMemory(this.#addon, byteLength(dtype, shape), role);
+    const storage = NativeMemory.allocate(this.#addon, byteLength(dtype, shape), role);
     return { dtype, shape, role, storage, byteOffset: 0 };
+  }
+
+  map(
+    path: string,
+    offset: number,
+    dtype: DType,
+    shape: readonly number[],
+    role: Role,
+  ): Tensor | undefined {
+    const bytes = byteLength(dtype, shape);
+    const handle = this.#addon.mapFile(path, offset, bytes);
+    const storage = handle && new NativeMemory(this.#addon, handle, bytes, role);
+    return storage && { dtype, shape, role, storage, byteOffset: 0 };
   }
 
   free(tensor: Tensor): void {
@@ -96,7 +112,7 @@ class NativeBackend implements Backend {
 
   compile(recording: Recording): Program {
     const { numbers, storages } = toTape(recording, this.#kernels);
-    const arena = new NativeMemory(this.#addon, recording.scratchBytes, 'scratch');
+    const arena = NativeMemory.allocate(this.#addon, recording.scratchBytes, 'scratch');
     const handles = storages.map((storage) => ((storage ?? arena) as NativeMemory).handle);
     let handle: ProgramHandle;
     try {

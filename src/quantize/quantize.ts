@@ -1,0 +1,150 @@
+import { join } from 'node:path';
+import { Engine, type OpenOptions } from '../engine/engine.ts';
+import type { Prompt } from '../engine/generate.ts';
+import { EngineError } from '../errors.ts';
+import { hashCheckpoint } from '../loaders/checkpoint.ts';
+import type { WeightType } from '../loaders/convert.ts';
+import { copyFiles, makeFolder, openFolder, replaceFile } from '../loaders/fs.ts';
+import { readJsonFile } from '../loaders/json.ts';
+import { type About, encodeRows, quantizationConfig } from '../loaders/quantized.ts';
+import type { HostTensor } from '../op.ts';
+import { byteLength, isQuantized, quantGroup } from '../tensor.ts';
+import { calibrated, type Encoder, nearest } from './encode.ts';
+import { Hessians } from './hessians.ts';
+import { type Calibration, calibrationOf, perplexityOf, splitText, textsToScore } from './text.ts';
+import { recordDense, type Use } from './uses.ts';
+
+export const methodNames = ['rtn', 'gptq'] as const;
+
+export interface QuantizeOptions extends Pick<OpenOptions, 'backend' | 'threads' | 'onNote'> {
+  readonly bits: 4 | 8;
+  /** Folder to make. */
+  readonly output: string;
+  /** `rtn` rounds to nearest; `gptq` calibrates on a text. Default: `gptq` where there is one. */
+  readonly method?: (typeof methodNames)[number];
+  /** Text or its ids. The last tenth is held out, to measure on; GPTQ is calibrated on the rest. */
+  readonly text?: Prompt;
+  /** Most ids to calibrate on, in passages from all over the text. Default 32768. */
+  readonly tokens?: number;
+  /** Of token and position embeddings and the output head. Default 8. */
+  readonly embeddingBits?: 4 | 8;
+  readonly signal?: AbortSignal;
+  /** What is being done, and how much of it is done, 0 to 1. */
+  readonly onProgress?: (label: string, share: number) => void;
+}
+
+export interface QuantizeResult {
+  readonly output: string;
+  readonly bits: 4 | 8;
+  /** Weights that share a scale. */
+  readonly group: number;
+  readonly method: string;
+  /** In memory, all together. */
+  readonly weightBytes: number;
+  /** Of the dense model, on the excerpts that come with it, else on the held-out part of the text. */
+  readonly perplexity?: { readonly before: number; readonly after: number };
+}
+
+/** Files of a checkpoint that go with any weights made from it. */
+const companions =
+  /^(tokenizer.*|special_tokens_map\.json|added_tokens\.json|vocab\..*|merges\.txt|chat_template.*|generation_config\.json|predictor\.safetensors|LICEN[CS]E.*)$/;
+
+/**
+ * Write a checkpoint anew with quantized weights (loaders/quantized.ts).
+ *
+ * Matrices inside the blocks get `bits`; tables and the output head, where rounding costs most and few
+ * bytes are read, `embeddingBits`; norms and biases stay f32.
+ */
+export async function quantize(model: string, options: QuantizeOptions): Promise<QuantizeResult> {
+  const { bits, output, text, tokens, signal, onProgress } = options;
+  const { method = text === undefined ? 'rtn' : 'gptq' } = options;
+  if (method === 'gptq' && text === undefined)
+    throw new EngineError(
+      'BAD_REQUEST',
+      '--method is gptq, which is calibrated on a text, and none is given; add --text FILE, or use --method rtn',
+    );
+  const where = pick(options);
+  const measure = (engine: Engine, label: string): Promise<number> =>
+    perplexityOf(engine, scored, signal, (share) => onProgress?.(label, share));
+  let scored: Int32Array[] = [];
+  let before = 0;
+  let weightBytes = 0;
+  await makeFolder(output, async (temporary) => {
+    await using engine = await Engine.open(model, { ...where, sparsity: 'dense' });
+    if (isQuantized(engine.checkpoint.dtype))
+      throw new EngineError(
+        'BAD_REQUEST',
+        `${model}: its weights are ${engine.checkpoint.dtype} already; expected f32, f16 or bf16; quantize the original`,
+      );
+    const split = text === undefined ? undefined : splitText(engine, text);
+    const calibration =
+      split && method === 'gptq' ? calibrationOf(engine, split.first, tokens) : undefined;
+    scored = await textsToScore(engine, split?.last);
+    if (scored.length) before = await measure(engine, 'measure the original');
+    weightBytes = await write(engine, temporary, method, calibration, options);
+  });
+  const result = { output, bits, group: quantGroup, method, weightBytes };
+  if (scored.length === 0) return result;
+  await using engine = await Engine.open(output, { ...where, sparsity: 'dense' });
+  return { ...result, perplexity: { before, after: await measure(engine, 'measure the result') } };
+}
+
+const pick = ({ backend, threads, onNote }: QuantizeOptions): OpenOptions => ({
+  ...(backend !== undefined && { backend }),
+  ...(threads !== undefined && { threads }),
+  ...(onNote && { onNote }),
+});
+
+/** Write the whole folder; returns the bytes of its weights. */
+async function write(
+  engine: Engine,
+  into: string,
+  method: string,
+  calibration: Calibration | undefined,
+  { bits, embeddingBits = 8, signal, onProgress }: QuantizeOptions,
+): Promise<number> {
+  const { backend, checkpoint, folder } = engine;
+  const { family, config, weights } = checkpoint;
+  const json = await readJsonFile(await openFolder(folder), 'config.json', 'BAD_CONFIG');
+  const about: Omit<About, 'dtypes'> = { bits, method, source: await hashCheckpoint(folder) };
+
+  using step = recordDense(backend, checkpoint, 1);
+  const uses = step.uses;
+  const typeOf = (name: string, kind: 'matrix' | 'vector'): WeightType => {
+    if (kind === 'vector') return 'f32';
+    const inner = uses.get(name)?.kind === 'inner';
+    return (inner ? bits : embeddingBits) === 4 ? 'int4' : 'int8';
+  };
+  const plan = Object.entries(family.weights(config)).flatMap(([name, spec]) =>
+    weights.find(name)
+      ? [{ name, dtype: typeOf(name, spec.kind), shape: spec.shape, norms: Boolean(spec.norms) }]
+      : [],
+  );
+  const matrices = plan.filter(({ dtype }) => isQuantized(dtype));
+  const inner = matrices.map(({ name }) => name).filter((name) => uses.get(name)?.kind === 'inner');
+  using hessians =
+    calibration &&
+    new Hessians(backend, checkpoint, inner, calibration, () => signal?.throwIfAborted());
+  using encoder: Encoder = hessians ? calibrated(backend, hessians) : nearest;
+
+  let done = 0;
+  const encode = async (name: string, use: Use | undefined): Promise<HostTensor> => {
+    signal?.throwIfAborted();
+    const tensor = weights.get(name);
+    const { dtype, shape } = tensor;
+    const stored: HostTensor = { dtype, shape, bytes: await backend.read(tensor) };
+    const type = plan.find((entry) => entry.name === name)!.dtype;
+    if (type !== 'int8' && type !== 'int4') return stored;
+    onProgress?.(`quantize ${name}`, done++ / matrices.length);
+    return await encoder.encode(name, stored, type, use);
+  };
+  await replaceFile(
+    join(into, 'model.safetensors'),
+    encodeRows(plan, about, (name) => encode(name, uses.get(name))),
+  );
+  const quantized = { ...(json as object), quantization_config: quantizationConfig(about) };
+  const bytes = new TextEncoder().encode(`${JSON.stringify(quantized, undefined, 2)}\n`);
+  await replaceFile(join(into, 'config.json'), [bytes]);
+  await copyFiles(folder, into, (file) => companions.test(file));
+  return plan.reduce((sum, { dtype, shape }) => sum + byteLength(dtype, shape), 0);
+}
