@@ -216,12 +216,25 @@ describe('eval', () => {
 });
 
 describe('verify', () => {
-  test('a parity checkpoint passes, masked runs included', async () => {
-    const result = await dejavuJson<VerifyResult>(['verify', `${parity}/gpt-neox-relu`]);
+  test.each(readdirSync(parity))('%s passes, masked runs included', async (name) => {
+    const result = await dejavuJson<VerifyResult>(['verify', `${parity}/${name}`]);
     expect(result.greedy).toEqual({ equal: 40, of: 40, firstDifference: null });
-    expect(result.logits!.maxError).toBeLessThan(2e-4 * result.logits!.range);
-    expect(result.hidden).toHaveLength(4);
-    expect(result.masked!.maxError).toBeLessThan(2e-4 * result.masked!.range);
+    const layers = result.hidden!.map(({ layer }) => layer);
+    expect(layers.length).toBeGreaterThan(2);
+    expect(layers).toEqual([...layers.keys()]);
+    const differences = [result.logits!, ...result.hidden!];
+    if (existsSync(`${parity}/${name}/masked.safetensors`)) differences.push(result.masked!);
+    for (const { maxError, range } of differences) {
+      expect(range).toBeGreaterThan(0);
+      expect(maxError).toBeLessThan(2e-4 * range);
+    }
+  });
+
+  test('outputs of a model with other shapes are refused', async () => {
+    const golden = `${parity}/opt-350m/golden.safetensors`;
+    const { status, stderr } = await dejavu(['verify', `${parity}/opt`, '--golden', golden]);
+    expect(stderr).toContain('error [BAD_SHAPE]');
+    expect(status).toBe(1);
   });
 
   test('another checkpoint with the same shapes fails, and says so in the one JSON object', async () => {

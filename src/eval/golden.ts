@@ -20,7 +20,10 @@ export interface GoldenTensors {
   readonly ids: HostTensor;
   /** f32 [T, V], of dense prefill */
   readonly logits: HostTensor;
-  /** f32 [T, E] after the embedding, then after each block; the last one after the final norm */
+  /**
+   * f32 [T, E] after the embedding, then after each block; the last one after the final norm, and
+   * after what a family projects it with (OPT-350M: fewer columns).
+   */
   readonly hidden: readonly HostTensor[];
   /** i32 [N]: what follows the ids, greedily, past any end-of-text id */
   readonly greedyIds: HostTensor;
