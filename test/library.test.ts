@@ -9,8 +9,8 @@ const prompt = [5, 17, 9];
 test('the surface is what is listed here', () => {
   expect(Object.keys(library).sort()).toEqual([
     ...['Engine', 'EngineError', 'Generation', 'backends', 'bench', 'errorCodes', 'evaluate'],
-    ...['failures', 'families', 'findGolden', 'inspect', 'methods', 'policies', 'readGolden'],
-    ...['tasks', 'train', 'verify'],
+    ...['failures', 'families', 'findGolden', 'inspect', 'methods', 'policies', 'quantize'],
+    ...['readGolden', 'tasks', 'train', 'verify'],
   ]);
 });
 

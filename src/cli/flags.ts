@@ -1,5 +1,6 @@
 import { backends } from '../backends/index.ts';
 import { policies } from '../kv/index.ts';
+import { methods as quantizeMethods } from '../quantize/methods.ts';
 import { methods } from '../sparsity/index.ts';
 import { list, oneOf, type Parser, real, share, text, whole, yesOrNo } from './values.ts';
 
@@ -160,6 +161,23 @@ export const trainFlags = {
   rank: flag('--rank <n>', 'rank of every predictor (default: by layer)', whole(1)),
   steps: flag('--steps <n>', "steps of each layer's fit (default: 2000)", whole(1)),
   seed,
+};
+
+export const quantizeFlags = {
+  ...backendFlags,
+  bits: flag('--bits <n>', 'bits of a weight: 4 or 8', oneOf(['4', '8'])),
+  output: flag('-o, --output <folder>', 'folder to make', text),
+  method: flag(
+    '--method <name>',
+    `${quantizeMethods.map(({ name }) => name).join(', ')} (default: gptq where there is a --text, else rtn)`,
+    text,
+  ),
+  text: flag(
+    '--text <file>',
+    'text to calibrate on; its last tenth measures a model that has no excerpts',
+    text,
+  ),
+  tokens: flag('--tokens <n>', 'most tokens to calibrate on (default: 32768)', whole(1)),
 };
 
 export const benchFlags = {

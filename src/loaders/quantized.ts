@@ -253,7 +253,7 @@ export interface PlannedRows {
 export async function* encodeRows(
   plan: readonly PlannedRows[],
   { bits, method, source }: Omit<About, 'dtypes'>,
-  encode: (name: string) => Promise<HostTensor>,
+  encode: (name: string, dtype: WeightType) => Promise<HostTensor>,
 ): AsyncGenerator<Uint8Array> {
   const tensors = plan.flatMap(({ name, dtype, shape, norms }) => {
     const weight = { name, ...storedAs(dtype, shape), bytes: byteLength(dtype, shape) };
@@ -270,7 +270,7 @@ export async function* encodeRows(
   const metadata = { format: formatName, version: formatVersion, group, bits: String(bits) };
   yield encodeHeader(padded, { ...metadata, method, source, dtypes }, alignment);
   for (const { name, dtype, shape, norms } of plan) {
-    const { bytes, ...rows } = await encode(name);
+    const { bytes, ...rows } = await encode(name, dtype);
     if (rows.dtype !== dtype || bytes.length !== byteLength(dtype, shape))
       throw new EngineError('INTERNAL', `${name}: ${rows.dtype} [${size(rows.shape)}] was encoded`);
     yield bytes;

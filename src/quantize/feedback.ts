@@ -1,5 +1,6 @@
 import type { Backend } from '../backend.ts';
 import { EngineError } from '../errors.ts';
+import { f32 } from '../host.ts';
 import { linearTransposed } from '../ops/linear-transposed.ts';
 import { Recorder } from '../program.ts';
 import { slice, type Tensor } from '../tensor.ts';
@@ -42,7 +43,7 @@ export interface Block {
  * It is a Cholesky decomposition from the last input to the first, a block of columns at a time: what
  * earlier columns explain is subtracted by the backend, the rest is done here.
  */
-export async function factorize(
+async function factorize(
   backend: Backend,
   hessian: Float32Array,
   order: Uint32Array,
@@ -55,6 +56,34 @@ export async function factorize(
     if (found) return found;
   }
   throw new EngineError('INTERNAL', `gptq: a Hessian [${N}, ${N}] has no factors, even if damped`);
+}
+
+/** What it takes to quantize matrices of one layout that multiply one input. */
+export interface Factors {
+  readonly hessian: Tensor;
+  /** Rows are inputs. */
+  readonly transposed: boolean;
+  /** Inputs as they are quantized. */
+  readonly order: Uint32Array;
+  readonly feedback: Feedback;
+}
+
+export async function factors(
+  backend: Backend,
+  hessian: Tensor,
+  transposed: boolean,
+): Promise<Factors> {
+  const N = hessian.shape[0];
+  const values = f32({ dtype: 'f32', shape: [N, N], bytes: await backend.read(hessian) });
+  const order = Uint32Array.from({ length: N }, (_, i) => i);
+  if (transposed) sortByEnergy(order, values);
+  return { hessian, transposed, order, feedback: await factorize(backend, values, order) };
+}
+
+/** Largest first: inputs that matter most are rounded while others can still make it good. */
+function sortByEnergy(inputs: Uint32Array, hessian: Float32Array): void {
+  const N = inputs.length;
+  inputs.sort((a, b) => hessian[b * N + b] - hessian[a * N + a]);
 }
 
 /** Undefined where rounding has made a pivot vanish. */

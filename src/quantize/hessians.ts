@@ -21,7 +21,7 @@ export class Hessians implements Disposable {
   readonly #model: Model;
   readonly #names: readonly string[];
   readonly #text: Calibration;
-  readonly #onWindow: () => void;
+  readonly #signal: AbortSignal | undefined;
   /** f32 [N, N] by name; matrices with the same input share one. */
   #gathered = new Map<string, Tensor>();
 
@@ -30,13 +30,13 @@ export class Hessians implements Disposable {
     model: Model,
     names: readonly string[],
     text: Calibration,
-    onWindow: () => void,
+    signal: AbortSignal | undefined,
   ) {
     this.#backend = backend;
     this.#model = model;
     this.#names = names;
     this.#text = text;
-    this.#onWindow = onWindow;
+    this.#signal = signal;
   }
 
   /** The Hessian of one of the names, f32 [N, N]; lives until one is asked for that is not gathered. */
@@ -68,9 +68,9 @@ export class Hessians implements Disposable {
     }
     const program = backend.compile(g.finish());
     for (const window of this.#text.windows) {
+      this.#signal?.throwIfAborted();
       backend.write(tokens, window);
       await backend.run(program);
-      this.#onWindow();
     }
     program.release();
   }

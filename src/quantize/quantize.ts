@@ -9,19 +9,16 @@ import { readJsonFile } from '../loaders/json.ts';
 import { type About, encodeRows, quantizationConfig } from '../loaders/quantized.ts';
 import type { HostTensor } from '../op.ts';
 import { byteLength, isQuantized, quantGroup } from '../tensor.ts';
-import { calibrated, type Encoder, nearest } from './encode.ts';
-import { Hessians } from './hessians.ts';
+import { type Method, methods } from './methods.ts';
 import { type Calibration, calibrationOf, perplexityOf, splitText, textsToScore } from './text.ts';
-import { recordDense, type Use } from './uses.ts';
-
-export const methodNames = ['rtn', 'gptq'] as const;
+import { recordDense } from './uses.ts';
 
 export interface QuantizeOptions extends Pick<OpenOptions, 'backend' | 'threads' | 'onNote'> {
   readonly bits: 4 | 8;
   /** Folder to make. */
   readonly output: string;
   /** `rtn` rounds to nearest; `gptq` calibrates on a text. Default: `gptq` where there is one. */
-  readonly method?: (typeof methodNames)[number];
+  readonly method?: string;
   /** Text or its ids. The last tenth is held out, to measure on; GPTQ is calibrated on the rest. */
   readonly text?: Prompt;
   /** Most ids to calibrate on, in passages from all over the text. Default 32768. */
@@ -57,12 +54,7 @@ const companions =
  */
 export async function quantize(model: string, options: QuantizeOptions): Promise<QuantizeResult> {
   const { bits, output, text, tokens, signal, onProgress } = options;
-  const { method = text === undefined ? 'rtn' : 'gptq' } = options;
-  if (method === 'gptq' && text === undefined)
-    throw new EngineError(
-      'BAD_REQUEST',
-      '--method is gptq, which is calibrated on a text, and none is given; add --text FILE, or use --method rtn',
-    );
+  const method = chooseMethod(options);
   const where = pick(options);
   const measure = (engine: Engine, label: string): Promise<number> =>
     perplexityOf(engine, scored, signal, (share) => onProgress?.(label, share));
@@ -78,15 +70,31 @@ export async function quantize(model: string, options: QuantizeOptions): Promise
       );
     const split = text === undefined ? undefined : splitText(engine, text);
     const calibration =
-      split && method === 'gptq' ? calibrationOf(engine, split.first, tokens) : undefined;
+      split && method.calibrates ? calibrationOf(engine, split.first, tokens) : undefined;
     scored = await textsToScore(engine, split?.last);
     if (scored.length) before = await measure(engine, 'measure the original');
     weightBytes = await write(engine, temporary, method, calibration, options);
   });
-  const result = { output, bits, group: quantGroup, method, weightBytes };
+  const result = { output, bits, group: quantGroup, method: method.name, weightBytes };
   if (scored.length === 0) return result;
   await using engine = await Engine.open(output, { ...where, sparsity: 'dense' });
   return { ...result, perplexity: { before, after: await measure(engine, 'measure the result') } };
+}
+
+function chooseMethod({ method: name, text }: QuantizeOptions): Method {
+  const fits = ({ calibrates }: Method): boolean => calibrates === (text !== undefined);
+  const method = methods.find(name === undefined ? fits : (m) => m.name === name);
+  if (!method)
+    throw new EngineError(
+      'BAD_REQUEST',
+      `--method is "${name}", expected one of ${methods.map((m) => m.name).join(', ')}`,
+    );
+  if (method.calibrates && text === undefined)
+    throw new EngineError(
+      'BAD_REQUEST',
+      `--method is ${name}, which is calibrated on a text, and none is given; add --text FILE, or choose another`,
+    );
+  return method;
 }
 
 const pick = ({ backend, threads, onNote }: QuantizeOptions): OpenOptions => ({
@@ -99,14 +107,18 @@ const pick = ({ backend, threads, onNote }: QuantizeOptions): OpenOptions => ({
 async function write(
   engine: Engine,
   into: string,
-  method: string,
+  method: Method,
   calibration: Calibration | undefined,
   { bits, embeddingBits = 8, signal, onProgress }: QuantizeOptions,
 ): Promise<number> {
   const { backend, checkpoint, folder } = engine;
   const { family, config, weights } = checkpoint;
   const json = await readJsonFile(await openFolder(folder), 'config.json', 'BAD_CONFIG');
-  const about: Omit<About, 'dtypes'> = { bits, method, source: await hashCheckpoint(folder) };
+  const about: Omit<About, 'dtypes'> = {
+    bits,
+    method: method.name,
+    source: await hashCheckpoint(folder),
+  };
 
   using step = recordDense(backend, checkpoint, 1);
   const uses = step.uses;
@@ -122,26 +134,19 @@ async function write(
   );
   const matrices = plan.filter(({ dtype }) => isQuantized(dtype));
   const inner = matrices.map(({ name }) => name).filter((name) => uses.get(name)?.kind === 'inner');
-  using hessians =
-    calibration &&
-    new Hessians(backend, checkpoint, inner, calibration, () => signal?.throwIfAborted());
-  using encoder: Encoder = hessians ? calibrated(backend, hessians) : nearest;
+  using encoder = method.begin({ backend, model: checkpoint, inner, calibration, signal });
 
   let done = 0;
-  const encode = async (name: string, use: Use | undefined): Promise<HostTensor> => {
+  const encode = async (name: string, to: WeightType): Promise<HostTensor> => {
     signal?.throwIfAborted();
     const tensor = weights.get(name);
     const { dtype, shape } = tensor;
     const stored: HostTensor = { dtype, shape, bytes: await backend.read(tensor) };
-    const type = plan.find((entry) => entry.name === name)!.dtype;
-    if (type !== 'int8' && type !== 'int4') return stored;
+    if (to !== 'int8' && to !== 'int4') return stored;
     onProgress?.(`quantize ${name}`, done++ / matrices.length);
-    return await encoder.encode(name, stored, type, use);
+    return await encoder.encode(name, stored, to, uses.get(name));
   };
-  await replaceFile(
-    join(into, 'model.safetensors'),
-    encodeRows(plan, about, (name) => encode(name, uses.get(name))),
-  );
+  await replaceFile(join(into, 'model.safetensors'), encodeRows(plan, about, encode));
   const quantized = { ...(json as object), quantization_config: quantizationConfig(about) };
   const bytes = new TextEncoder().encode(`${JSON.stringify(quantized, undefined, 2)}\n`);
   await replaceFile(join(into, 'config.json'), [bytes]);

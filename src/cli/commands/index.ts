@@ -5,6 +5,7 @@ import { doctor } from './doctor.ts';
 import { evalCommand } from './eval.ts';
 import { generate } from './generate.ts';
 import { inspectCommand } from './inspect.ts';
+import { quantizeCommand } from './quantize.ts';
 import { trainCommand } from './train.ts';
 import { verifyCommand } from './verify.ts';
 
@@ -18,4 +19,5 @@ export const commands: readonly Command[] = [
   inspectCommand,
   doctor,
   bench,
+  quantizeCommand,
 ];

@@ -5,7 +5,7 @@ import type { HostTensor } from '../op.ts';
 import { weightGradient } from '../ops/training.ts';
 import { Recorder } from '../program.ts';
 import { quantGroup, slice, type Tensor } from '../tensor.ts';
-import type { Block, Feedback } from './feedback.ts';
+import type { Block, Factors } from './feedback.ts';
 import { bestStep, codeOf, type Codes } from './scale.ts';
 
 /**
@@ -21,13 +21,11 @@ import { bestStep, codeOf, type Codes } from './scale.ts';
  * consecutive outputs share a scale, which is chosen when that input comes up, from its final values, all
  * of equal weight. Any order will do.
  */
-export async function gptq(
+export async function compensate(
   backend: Backend,
   matrix: HostTensor,
   type: Codes,
-  transposed: boolean,
-  order: Uint32Array,
-  { blocks, pivots }: Feedback,
+  { transposed, order, feedback: { blocks, pivots } }: Factors,
 ): Promise<HostTensor> {
   const weights = inputRows(matrix, transposed);
   const { inputs, outputs } = weights;
