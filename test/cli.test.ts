@@ -401,6 +401,7 @@ const refusals: Refusal[] = [
   request('shares for dense', [...books, '-p', 'a', '--sparsity', 'dense', '--neurons', '0.3']),
   request('a share of 130%', [...books, '-p', 'a', '--sparsity', 'random', '--heads', '130%']),
   request('log-probabilities as text', [...books, '-p', 'a', '--logprobs', '2']),
+  request('an empty stop text', [...books, '-p', 'a', '--stop', '']),
   request('eval of nothing', ['eval', 'books-6m']),
   request('an unknown task', ['eval', 'books-6m', '--tasks', 'chess']),
   request('perplexity without a text', ['eval', 'books-6m', '--tasks', 'perplexity']),
@@ -431,7 +432,13 @@ const refusals: Refusal[] = [
     argv: () => [...books, '--ids', '5,6,7,8', '--context', '3'],
   },
   fault('a model that is not there', 'FILE_NOT_FOUND', () => join(temporary, 'nowhere')),
-  fault('a text without a tokenizer', 'NO_TOKENIZER', () => `${parity}/opt`, ['--stop', 'x']),
+  {
+    what: 'a prompt without a tokenizer',
+    code: 'NO_TOKENIZER',
+    status: 1,
+    argv: () => ['generate', `${parity}/opt`, '-p', 'a'],
+  },
+  fault('a stop text without a tokenizer', 'NO_TOKENIZER', () => `${parity}/opt`, ['--stop', 'x']),
   fault('a predictor that is not there', 'FILE_NOT_FOUND', () => `${parity}/opt`, [
     ...['--sparsity', 'predictor', '--predictor', join(temporary, 'no.safetensors')],
   ]),

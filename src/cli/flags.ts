@@ -2,7 +2,7 @@ import { backends } from '../backends/index.ts';
 import { policies } from '../kv/index.ts';
 import { methods as quantizeMethods } from '../quantize/methods.ts';
 import { methods } from '../sparsity/index.ts';
-import { list, oneOf, type Parser, real, share, text, whole, yesOrNo } from './values.ts';
+import { list, oneOf, type Parser, real, share, someText, text, whole, yesOrNo } from './values.ts';
 
 /** One flag of the command line; `--max-tokens` is also the variable DEJAVU_MAX_TOKENS. */
 export interface Flag<T> {
@@ -119,7 +119,7 @@ export const samplingFlags = {
   topK: flag('--top-k <n>', 'keep the n likeliest, 0 all (default: 40)', whole(0)),
   topP: flag('--top-p <share>', 'keep the likeliest that reach p (default: 0.95)', real(0, 1)),
   minP: flag('--min-p <share>', 'keep those this share as likely (default: 0.05)', real(0, 1)),
-  stop: repeated('--stop <text>', 'end before this text; may be repeated', text),
+  stop: repeated('--stop <text>', 'end before this text; may be repeated', someText),
 };
 
 export const logprobs = flag(

@@ -14,6 +14,9 @@ const number = (text: string): number => (/^[-+.\d]/.test(text.trim()) ? Number(
 
 export const text: Parser<string> = (given) => given;
 
+export const someText: Parser<string> = (given, where) =>
+  given === '' ? refuse(where, given, 'a text that is not empty') : given;
+
 export const whole =
   (least: number, most = Number.MAX_SAFE_INTEGER): Parser<number> =>
   (given, where) => {
