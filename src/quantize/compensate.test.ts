@@ -6,7 +6,7 @@ import { f32, hostTensor, rowReader } from '../host.ts';
 import type { HostTensor } from '../op.ts';
 import { Inputs } from '../ops/cases.ts';
 import { compensate } from './compensate.ts';
-import { factors } from './feedback.ts';
+import { factorize } from './feedback.ts';
 import { nearest } from './methods.ts';
 
 const opened: Backend[] = [];
@@ -82,7 +82,7 @@ async function run(
   const N = Math.sqrt(hessian.length);
   const tensor = backend.allocate('f32', [N, N], 'state');
   backend.write(tensor, hessian);
-  return compensate(backend, matrix, type, await factors(backend, tensor, transposed));
+  return compensate(backend, matrix, type, transposed, await factorize(backend, tensor));
 }
 
 describe.each(opened.map((backend) => ({ name: backend.name, backend })))(

@@ -5,82 +5,74 @@ import type { HostTensor } from '../op.ts';
 import { weightGradient } from '../ops/training.ts';
 import { Recorder } from '../program.ts';
 import { quantGroup, slice, type Tensor } from '../tensor.ts';
-import type { Block, Factors } from './feedback.ts';
+import type { Block, Feedback } from './feedback.ts';
 import { bestStep, codeOf, type Codes } from './scale.ts';
 
 /**
  * Quantize a matrix so that its outputs on the calibration text change little: GPTQ (arXiv 2210.17323).
  *
- * Inputs are rounded one after another, in the order the feedback was made for; each is first corrected
- * by what rounding the ones before it did to the outputs (feedback.ts).
+ * Inputs are rounded one after another, from the last to the first; each is first corrected by what
+ * rounding the ones after it did to the outputs (feedback.ts).
  *
  * Our two layouts differ in what shares a scale. A plain matrix [outputs, inputs] is the paper's case:
- * 32 consecutive inputs of one output; the step is chosen when the first of them comes up, from their
- * values as corrected so far, each weighted by its pivot, which is what an error there will cost. The
- * order must then be that of the inputs. A transposed matrix [inputs, outputs] has one row an input: 32
- * consecutive outputs share a scale, which is chosen when that input comes up, from its final values, all
- * of equal weight. Any order will do.
+ * 32 consecutive inputs of one output; the step is chosen when the last of them comes up, from their
+ * values as corrected so far, each weighted by its pivot, which is what an error there will cost. A
+ * transposed matrix [inputs, outputs] has one row an input: 32 consecutive outputs share a scale, which is
+ * chosen when that input comes up, from its final values, all of equal weight.
  */
 export async function compensate(
   backend: Backend,
   matrix: HostTensor,
   type: Codes,
-  { transposed, order, feedback: { blocks, pivots } }: Factors,
+  transposed: boolean,
+  { blocks, pivots }: Feedback,
 ): Promise<HostTensor> {
-  const weights = inputRows(matrix, transposed);
-  const { inputs, outputs } = weights;
+  const { data, inputs, outputs } = inputRows(matrix, transposed);
   const choice = transposed
     ? new RowChoice(type, inputs, outputs)
     : new ColumnChoice(type, inputs, outputs, pivots);
-  // W - Q, the last input of the order first, as panels have them.
   const errors = backend.allocate('f32', [inputs, outputs], 'state');
-  for (const block of blocks) {
+  const quantized = new Float64Array(outputs);
+  for (const block of [...blocks].reverse()) {
     const { first, width } = block;
-    const values = await correct(backend, block, errors);
+    const values = await corrections(backend, block, errors);
+    for (let i = 0; i < values.length; i++) values[i] += data[first * outputs + i];
     const panel = new Float32Array((await backend.read(slice(block.panel, 0, width))).buffer);
-    for (let k = 0; k < width; k++)
-      for (let n = 0, from = order[first + k] * outputs; n < outputs; n++)
-        values[k * outputs + n] += weights.data[from + n];
-
     const left = new Float32Array(width * outputs);
-    const quantized = new Float64Array(outputs);
-    for (let k = 0; k < width; k++) {
-      const input = order[first + k];
-      choice.quantize(input, values, k, quantized);
-      const error = left.subarray((width - 1 - k) * outputs, (width - k) * outputs);
-      for (let n = 0; n < outputs; n++) error[n] = weights.data[input * outputs + n] - quantized[n];
-      for (let later = k + 1; later < width; later++) {
-        const share = panel[(width - 1 - k) * width + (width - 1 - later)];
-        const into = values.subarray(later * outputs, (later + 1) * outputs);
+    for (let k = width - 1; k >= 0; k--) {
+      choice.quantize(first, k, values, quantized);
+      const original = data.subarray((first + k) * outputs);
+      const error = left.subarray(k * outputs, (k + 1) * outputs);
+      for (let n = 0; n < outputs; n++) error[n] = original[n] - quantized[n];
+      for (let j = 0; j < k; j++) {
+        const share = panel[k * width + j];
+        const into = values.subarray(j * outputs, (j + 1) * outputs);
         for (let n = 0; n < outputs; n++) into[n] += share * error[n];
       }
     }
-    backend.write(slice(errors, inputs - first - width, width), left);
+    backend.write(slice(errors, first, width), left);
   }
   backend.free(errors);
-  return choice.finish(matrix.shape);
+  return pack(type, matrix.shape, choice);
 }
 
-/** What the errors of the inputs before a block ask of it, [width, outputs] in order. */
-async function correct(
+/** What the errors of the inputs after a block ask of it, [width, outputs]. */
+async function corrections(
   backend: Backend,
   { first, width, panel }: Block,
   errors: Tensor,
 ): Promise<Float64Array> {
   const [inputs = 0, outputs = 0] = errors.shape;
-  const values = new Float64Array(width * outputs);
-  if (first === 0) return values;
+  const after = inputs - first - width;
+  if (after === 0) return new Float64Array(width * outputs);
   const g = new Recorder();
-  const before = slice(errors, inputs - first, first);
-  const { dw } = weightGradient(g, slice(panel, width, first), before);
+  const { dw } = weightGradient(g, slice(panel, width, after), slice(errors, first + width, after));
   g.keep(dw);
   const program = backend.compile(g.finish());
   await backend.run(program);
-  const reversed = new Float32Array((await backend.read(dw, program)).buffer);
+  const values = new Float32Array((await backend.read(dw, program)).buffer);
   program.release();
-  for (let k = 0; k < width; k++)
-    values.set(reversed.subarray((width - 1 - k) * outputs, (width - k) * outputs), k * outputs);
-  return values;
+  return Float64Array.from(values);
 }
 
 /** A matrix as f32, one row an input. */
@@ -104,19 +96,21 @@ function inputRows(
 
 /** Chooses codes and scales, input by input. */
 interface Choice {
+  /** In rows of the matrix, one code an element and one scale, as f16 bits, a group. */
+  readonly codes: Int8Array;
+  readonly steps: Uint16Array;
   /**
-   * Quantize the input whose corrected values are row `k` of `values` [width, outputs]; what its codes
-   * stand for goes to `into` [outputs].
+   * Quantize input `first + k`, whose corrected values are row k of `values` [width, outputs]; what its
+   * codes stand for goes to `into` [outputs].
    */
-  quantize(input: number, values: Float64Array, k: number, into: Float64Array): void;
-  finish(shape: readonly number[]): HostTensor;
+  quantize(first: number, k: number, values: Float64Array, into: Float64Array): void;
 }
 
 /** Rows are inputs: groups lie along the outputs. */
 class RowChoice implements Choice {
+  readonly codes: Int8Array;
+  readonly steps: Uint16Array;
   readonly #type: Codes;
-  readonly #codes: Int8Array;
-  readonly #steps: Uint16Array;
   readonly #outputs: number;
   readonly #groups: number;
 
@@ -124,36 +118,32 @@ class RowChoice implements Choice {
     this.#type = type;
     this.#outputs = outputs;
     this.#groups = Math.ceil(outputs / quantGroup);
-    this.#codes = new Int8Array(inputs * outputs);
-    this.#steps = new Uint16Array(inputs * this.#groups);
+    this.codes = new Int8Array(inputs * outputs);
+    this.steps = new Uint16Array(inputs * this.#groups);
   }
 
-  quantize(input: number, values: Float64Array, k: number, into: Float64Array): void {
+  quantize(first: number, k: number, values: Float64Array, into: Float64Array): void {
     const outputs = this.#outputs;
     const row = values.subarray(k * outputs, (k + 1) * outputs);
     for (let group = 0; group < this.#groups; group++) {
-      const first = group * quantGroup;
-      const bits = bestStep(row.subarray(first, first + quantGroup), undefined, this.#type);
-      this.#steps[input * this.#groups + group] = bits;
+      const start = group * quantGroup;
+      const bits = bestStep(row.subarray(start, start + quantGroup), undefined, this.#type);
+      this.steps[(first + k) * this.#groups + group] = bits;
       const step = f16ToF32[bits];
-      for (let n = first; n < Math.min(first + quantGroup, outputs); n++) {
+      for (let n = start; n < Math.min(start + quantGroup, outputs); n++) {
         const code = codeOf(row[n], step, this.#type);
-        this.#codes[input * outputs + n] = code;
+        this.codes[(first + k) * outputs + n] = code;
         into[n] = code * step;
       }
     }
   }
-
-  finish(shape: readonly number[]): HostTensor {
-    return pack(this.#type, shape, this.#codes, this.#steps);
-  }
 }
 
-/** Rows are outputs: groups lie along the inputs, which come in their own order. */
+/** Rows are outputs: groups lie along the inputs. */
 class ColumnChoice implements Choice {
+  readonly codes: Int8Array;
+  readonly steps: Uint16Array;
   readonly #type: Codes;
-  readonly #codes: Int8Array;
-  readonly #steps: Uint16Array;
   readonly #inputs: number;
   readonly #outputs: number;
   readonly #groups: number;
@@ -165,43 +155,36 @@ class ColumnChoice implements Choice {
     this.#outputs = outputs;
     this.#pivots = pivots;
     this.#groups = Math.ceil(inputs / quantGroup);
-    this.#codes = new Int8Array(inputs * outputs);
-    this.#steps = new Uint16Array(outputs * this.#groups);
+    this.codes = new Int8Array(inputs * outputs);
+    this.steps = new Uint16Array(outputs * this.#groups);
   }
 
-  quantize(input: number, values: Float64Array, k: number, into: Float64Array): void {
-    if (input % quantGroup === 0) this.#chooseSteps(input, values, k);
-    const outputs = this.#outputs;
+  quantize(first: number, k: number, values: Float64Array, into: Float64Array): void {
+    const input = first + k;
     const group = Math.floor(input / quantGroup);
-    for (let n = 0; n < outputs; n++) {
-      const step = f16ToF32[this.#steps[n * this.#groups + group]];
-      const code = codeOf(values[k * outputs + n], step, this.#type);
-      this.#codes[n * this.#inputs + input] = code;
+    const next = Math.min((group + 1) * quantGroup, this.#inputs);
+    if (input === next - 1) this.#chooseSteps(group, first, next, values);
+    for (let n = 0; n < this.#outputs; n++) {
+      const step = f16ToF32[this.steps[n * this.#groups + group]];
+      const code = codeOf(values[k * this.#outputs + n], step, this.#type);
+      this.codes[n * this.#inputs + input] = code;
       into[n] = code * step;
     }
   }
 
-  #chooseSteps(input: number, values: Float64Array, k: number): void {
-    const count = Math.min(quantGroup, this.#inputs - input);
-    const weights = this.#pivots.subarray(input, input + count);
-    const own = new Float64Array(count);
+  /** Of a group that ends before input `next`. */
+  #chooseSteps(group: number, first: number, next: number, values: Float64Array): void {
+    const start = group * quantGroup;
+    const weights = this.#pivots.subarray(start, next);
+    const own = new Float64Array(next - start);
     for (let n = 0; n < this.#outputs; n++) {
-      for (let i = 0; i < count; i++) own[i] = values[(k + i) * this.#outputs + n];
-      this.#steps[n * this.#groups + input / quantGroup] = bestStep(own, weights, this.#type);
+      for (let i = 0; i < own.length; i++) own[i] = values[(start - first + i) * this.#outputs + n];
+      this.steps[n * this.#groups + group] = bestStep(own, weights, this.#type);
     }
-  }
-
-  finish(shape: readonly number[]): HostTensor {
-    return pack(this.#type, shape, this.#codes, this.#steps);
   }
 }
 
-function pack(
-  type: Codes,
-  shape: readonly number[],
-  codes: Int8Array,
-  steps: Uint16Array,
-): HostTensor {
+function pack(type: Codes, shape: readonly number[], { codes, steps }: Choice): HostTensor {
   const [rows = 0, columns = 0] = shape;
   const groups = Math.ceil(columns / quantGroup);
   const packed = hostTensor(type, shape);

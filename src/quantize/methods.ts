@@ -2,8 +2,9 @@ import type { Backend } from '../backend.ts';
 import type { Model } from '../engine/step.ts';
 import { hostTensor, rowReader, rowWriter } from '../host.ts';
 import type { HostTensor } from '../op.ts';
+import type { Tensor } from '../tensor.ts';
 import { compensate } from './compensate.ts';
-import { type Factors, factors } from './feedback.ts';
+import { factorize, type Feedback } from './feedback.ts';
 import { Hessians } from './hessians.ts';
 import type { Codes } from './scale.ts';
 import type { Calibration } from './text.ts';
@@ -60,18 +61,18 @@ const gptq: Method = {
   calibrates: true,
   begin({ backend, model, inner, calibration, signal }) {
     const hessians = new Hessians(backend, model, inner, calibration!, signal);
-    let latest: Factors | undefined;
+    /** q, k and v have one input, gate and up too. */
+    let latest: { hessian: Tensor; feedback: Feedback } | undefined;
     return {
       async encode(name, matrix, type, use) {
         if (use?.kind !== 'inner') return nearest(matrix, type);
         const hessian = await hessians.of(name);
-        // q, k and v have one input, gate and up too.
-        if (latest?.hessian !== hessian || latest.transposed !== use.transposed) {
+        if (latest?.hessian !== hessian) {
           latest?.feedback[Symbol.dispose]();
           latest = undefined;
-          latest = await factors(backend, hessian, use.transposed);
+          latest = { hessian, feedback: await factorize(backend, hessian) };
         }
-        return compensate(backend, matrix, type, latest);
+        return compensate(backend, matrix, type, use.transposed, latest.feedback);
       },
       [Symbol.dispose]() {
         latest?.feedback[Symbol.dispose]();

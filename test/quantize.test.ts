@@ -1,0 +1,268 @@
+/**
+ * Quantized folders end to end, over tiny random checkpoints of every family: what is written is what
+ * is computed with, on every backend that opens here.
+ */
+import { cp, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { backends, openBackend } from '../src/backends/index.ts';
+import { Engine, type OpenOptions } from '../src/engine/engine.ts';
+import { inspect } from '../src/engine/inspect.ts';
+import { EngineError } from '../src/errors.ts';
+import { hashCheckpoint, loadCheckpoint } from '../src/loaders/checkpoint.ts';
+import { writePredictor } from '../src/loaders/predictor.ts';
+import { Inputs } from '../src/ops/cases.ts';
+import type { PredictorFile, SitePredictor } from '../src/predictor.ts';
+import { quantize, type QuantizeOptions } from '../src/quantize/quantize.ts';
+
+const parity = fileURLToPath(new URL('data/parity/', import.meta.url));
+const families = ['llama-gqa-tied', 'llama-bias', 'opt', 'opt-350m', 'gpt-neox', 'gpt-neox-relu'];
+/** Ids with something to find in them. */
+const text = Int32Array.from({ length: 800 }, (_, i) => (7 * i + (i % 13) ** 2) % 331);
+const prompt = [5, 17, 9, 200, 61];
+
+let folder: string;
+beforeAll(async () => void (folder = await mkdtemp(join(tmpdir(), 'dejavu-quantize-'))));
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+const opens: string[] = [];
+for (const { name } of backends)
+  try {
+    await (await openBackend(name)).backend[Symbol.asyncDispose]();
+    opens.push(name);
+  } catch {
+    console.warn(`quantize: the ${name} backend does not open here; skipped`);
+  }
+
+const make = async (name: string, options: Partial<QuantizeOptions> = {}) => {
+  const output = await mkdtemp(join(folder, `${name}-`));
+  return quantize(parity + name, { bits: 4, output, ...options });
+};
+
+async function logits(model: string, options: OpenOptions): Promise<Float32Array> {
+  await using engine = await Engine.open(model, { sparsity: 'dense', ...options });
+  using session = engine.session();
+  return await session.prefill(Int32Array.from(prompt));
+}
+
+async function codeOf(work: Promise<unknown>): Promise<string> {
+  try {
+    await work;
+  } catch (error) {
+    if (error instanceof EngineError) return error.code;
+    throw error;
+  }
+  return 'none';
+}
+
+describe.each(families)('%s', (name) => {
+  it.each([4, 8] as const)(
+    'rounded to %i bits is what loading as that type gives, bit for bit',
+    async (bits) => {
+      const { output, weightBytes } = await make(name, { bits, embeddingBits: bits });
+      const weights = `int${bits}` as 'int4' | 'int8';
+      for (const backend of opens) {
+        const opened = (await openBackend(backend)).backend;
+        const direct = await loadCheckpoint(parity + name, opened, { weights });
+        const read = await loadCheckpoint(output, opened);
+        expect([read.dtype, read.weightBytes]).toEqual([weights, direct.weightBytes]);
+        expect(weightBytes).toBe(direct.weightBytes);
+        for (const [weight, spec] of Object.entries(direct.family.weights(direct.config))) {
+          const [a, b] = [direct, read].map((model) => model.weights.find(weight));
+          if (!a || !b) {
+            expect(a, weight).toBe(b);
+            continue;
+          }
+          expect([b.dtype, b.shape], weight).toEqual([a.dtype, a.shape]);
+          expect(await opened.read(b), weight).toEqual(await opened.read(a));
+          if (!spec.norms) continue;
+          const norms = [direct, read].map((model) =>
+            opened.read(model.weights.rowNorms(weight, 1)),
+          );
+          expect(await norms[1], weight).toEqual(await norms[0]);
+        }
+        await opened[Symbol.asyncDispose]();
+        expect(await logits(output, { backend })).toEqual(
+          await logits(parity + name, { backend, weights }),
+        );
+      }
+    },
+  );
+
+  it('gives the same greedy ids from one int4 folder on every backend, mapped, read or decoded', async () => {
+    const { output, perplexity } = await make(name, { text, tokens: 512, backend: opens[0] });
+    expect(perplexity!.after / perplexity!.before).toBeCloseTo(1, 1);
+    const ids: (readonly number[])[] = [];
+    for (const backend of opens)
+      for (const weights of ['auto', 'f32'] as const) {
+        await using engine = await Engine.open(output, { backend, weights, sparsity: 'dense' });
+        const { result } = engine.generate(prompt, {
+          temperature: 0,
+          maxTokens: 24,
+          ignoreEnd: true,
+          logprobs: 2,
+        });
+        const found = await result;
+        // Far more than backends differ by: a tie would make the comparison a matter of luck.
+        for (const { top } of found.logprobs!)
+          expect(top[0].logprob - top[1].logprob).toBeGreaterThan(1e-4);
+        ids.push(found.ids);
+      }
+    expect(ids).toHaveLength(2 * opens.length);
+    for (const other of ids) expect(other).toEqual(ids[0]);
+  });
+});
+
+describe('a folder', () => {
+  it('has what the source has but weights, and says what it is', async () => {
+    const { output, ...result } = await make('opt', { bits: 8 });
+    expect((await readdir(output)).sort()).toEqual(['config.json', 'model.safetensors']);
+    expect(result).toEqual({
+      bits: 8,
+      group: 32,
+      method: 'rtn',
+      weightBytes: (await inspect(output)).weightBytes,
+    });
+    const json = JSON.parse(await readFile(join(output, 'config.json'), 'utf8')) as {
+      quantization_config: unknown;
+    };
+    expect(json.quantization_config).toEqual({
+      quant_method: 'dejavu',
+      format: 'dejavu-weights',
+      version: '1',
+      bits: 8,
+      group_size: 32,
+      method: 'rtn',
+    });
+    const [before, after] = [await inspect(`${parity}opt`), await inspect(output)];
+    expect(after.parameters).toBe(before.parameters);
+    expect(after.weightBytes).toBeLessThan(0.32 * before.weightBytes);
+  });
+
+  it('computes with what is in the file: other backends read what native maps', async () => {
+    const { output } = await make('llama-bias');
+    const values: Float32Array[] = [];
+    for (const backend of opens) values.push(await logits(output, { backend }));
+    const peak = values[0].reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+    for (const other of values)
+      other.forEach((x, i) => expect(Math.abs(x - values[0][i]) / peak).toBeLessThan(1e-5));
+  });
+
+  it('takes a predictor of its source along, and no other one', async () => {
+    const source = join(folder, 'with-predictor');
+    await cp(`${parity}opt`, source, { recursive: true });
+    const random = new Inputs(5);
+    const net = (units: number): SitePredictor => ({
+      down: random.numbers([32, 64], 'int4'),
+      downBias: random.numbers([32]),
+      up: random.numbers([units, 32], 'int4'),
+      upBias: random.numbers([units]),
+      usage: new Float32Array(units),
+      curve: [],
+    });
+    const file = (modelHash: string): PredictorFile => ({
+      provenance: {
+        ...{ modelHash, family: 'opt', textHash: 'none', type: 'int4' },
+        ...{ tokens: 1, heldOutTokens: 1, seed: 0, rank: 32, ranks: [32], steps: 1, batch: 16 },
+      },
+      layers: [0, 1, 2].map((l) => ({ neurons: net(224), heads: l ? net(4) : undefined })),
+      points: [
+        {
+          maxLoss: 0.01,
+          loss: 0,
+          thresholds: [0, 1, 2].map((l) => ({ neurons: 0, heads: l ? 0 : undefined })),
+          densities: [0, 1, 2].map(() => ({ neurons: 0.5, heads: 0.5 })),
+        },
+      ],
+    });
+    await writePredictor(join(source, 'predictor.safetensors'), file(await hashCheckpoint(source)));
+    const output = join(folder, 'predicted');
+    await quantize(source, { bits: 4, output });
+    await using engine = await Engine.open(output);
+    expect(engine.sparsity.name).toBe('predictor');
+    expect((await inspect(output)).predictor!.matches).toBe(true);
+    const foreign = join(folder, 'foreign.safetensors');
+    await writePredictor(foreign, file('0'.repeat(64)));
+    expect(await codeOf(Engine.open(output, { predictor: foreign }))).toBe('BAD_PREDICTOR');
+  });
+
+  it('runs the controls that need norms of rows', async () => {
+    const { output } = await make('gpt-neox-relu');
+    const values: number[][] = [];
+    for (const sparsity of ['dense', 'oracle']) {
+      await using engine = await Engine.open(output, {
+        sparsity,
+        ...(sparsity === 'oracle' && { neurons: 1, heads: 1 }),
+      });
+      using session = engine.session();
+      await session.prefill(Int32Array.from(prompt));
+      values.push([...(await session.decode(3))]);
+    }
+    expect(values[1]).toEqual(values[0]);
+  });
+});
+
+describe('a request is refused', () => {
+  const opt = `${parity}opt`;
+
+  it('that has no text to calibrate on, too short a one, or an unknown method', async () => {
+    const output = join(folder, 'refused');
+    const refusal = (options: Partial<QuantizeOptions>) =>
+      codeOf(quantize(opt, { bits: 4, output, ...options }));
+    expect(await refusal({ method: 'gptq' })).toBe('BAD_REQUEST');
+    expect(await refusal({ method: 'awq' })).toBe('BAD_REQUEST');
+    expect(await refusal({ text: [1, 2, 3] })).toBe('BAD_TEXT');
+    expect(await refusal({ text: [1, 2, 999] })).toBe('BAD_REQUEST');
+    expect(await readdir(folder)).not.toContain('refused');
+  });
+
+  it('where something is in the way, which stays as it is', async () => {
+    const { output } = await make('opt');
+    const before = await readFile(join(output, 'model.safetensors'));
+    expect(await codeOf(quantize(opt, { bits: 8, output }))).toBe('BAD_REQUEST');
+    expect(await readFile(join(output, 'model.safetensors'))).toEqual(before);
+  });
+
+  it('of what is quantized already', async () => {
+    const { output } = await make('opt');
+    expect(await codeOf(quantize(output, { bits: 8, output: join(folder, 'twice') }))).toBe(
+      'BAD_REQUEST',
+    );
+    expect(await codeOf(Engine.open(output, { weights: 'int8' }))).toBe('BAD_REQUEST');
+  });
+
+  it('in the middle, and leaves nothing behind', async () => {
+    const stop = new AbortController();
+    const names = await readdir(folder);
+    const work = quantize(opt, {
+      bits: 4,
+      output: join(folder, 'aborted'),
+      signal: stop.signal,
+      onProgress: (label) => label.includes('layers.1') && stop.abort(),
+    });
+    await expect(work).rejects.toThrow('aborted');
+    expect(await readdir(folder)).toEqual(names);
+  });
+});
+
+describe.runIf(opens.includes('native'))('mapping on the native backend', () => {
+  it('shows a part of a file, and keeps writes to itself', async () => {
+    const { output } = await make('opt');
+    const path = join(output, 'model.safetensors');
+    const bytes = await readFile(path);
+    const { backend } = await openBackend('native');
+    const map = (offset: number, length: number) =>
+      backend.map!(path, offset, 'u8', [length], 'weights');
+    const tensor = map(8192 + 64, 5000)!;
+    expect(Buffer.from(await backend.read(tensor))).toEqual(bytes.subarray(8256, 13256));
+    backend.write(tensor, new Uint8Array(5000));
+    expect((await backend.read(tensor)).every((byte) => byte === 0)).toBe(true);
+    backend.free(tensor);
+    expect(await readFile(path)).toEqual(bytes);
+    expect(map(64, bytes.length)).toBeUndefined();
+    expect(backend.map!(`${path}.none`, 0, 'u8', [1], 'weights')).toBeUndefined();
+    await backend[Symbol.asyncDispose]();
+  });
+});
