@@ -219,16 +219,35 @@ describe.each(native.isas())('identities, %s', (isa) => {
       });
 
       it.each(cases)('selecting all equals dense, bit for bit', async (op, operands, p) => {
-        const dense = await bits(many, op, operands, { ...p, block: 1 });
-        for (const [rows, block] of [
-          [1, 1],
-          [T, 1],
-          [T, 20],
-        ]) {
-          const select = all(rows, N / block);
-          expect(await bits(many, op, { ...operands, select }, { ...p, block })).toEqual(dense);
+        for (const block of [1, 20]) {
+          const params = { ...p, block };
+          const select = all(1, N / block);
+          const dense = await bits(many, op, operands, params);
+          expect(await bits(many, op, { ...operands, select }, params)).toEqual(dense);
         }
       });
+
+      it.each(cases)(
+        'a row with its own selection has the bits it has alone',
+        async (op, operands, p) => {
+          const { x, y } = operands as Record<string, HostTensor>;
+          const part = (t: HostTensor, row: number): HostTensor => ({
+            ...t,
+            shape: [1, t.shape[1]],
+            bytes: t.bytes.slice(row * 4 * t.shape[1], (row + 1) * 4 * t.shape[1]),
+          });
+          for (const block of [1, 20]) {
+            const params = { ...p, block };
+            const alone: Uint8Array[] = [];
+            for (let row = 0; row < T; row++) {
+              const one = { ...operands, x: part(x, row), y: part(y, row) };
+              alone.push((await runOp(many, op, one, params)).y.bytes);
+            }
+            const own = await runOp(many, op, { ...operands, select: all(T, N / block) }, params);
+            expect(Buffer.from(own.y.bytes)).toEqual(Buffer.concat(alone));
+          }
+        },
+      );
 
       it('linear: a selected row has the bits it has in a dense run', async () => {
         const params = { activation: 2, block: 1 };
@@ -246,12 +265,12 @@ describe.each(native.isas())('identities, %s', (isa) => {
       });
 
       it('linearTransposed: leaving out zeros changes no bit', async () => {
-        const select = random.selection(T, N, 0.3);
+        const select = random.selection(1, N, 0.3);
         const x = hostTensor('f32', [T, N]);
-        for (let t = 0; t < T; t++) {
-          const row = u32(select).subarray(t * (1 + N), (t + 1) * (1 + N));
-          for (const n of row.subarray(1, 1 + row[0])) f32(x)[t * N + n] = random.uniform() - 0.5;
-        }
+        const [count] = u32(select);
+        for (let t = 0; t < T; t++)
+          for (const n of u32(select).subarray(1, 1 + count))
+            f32(x)[t * N + n] = random.uniform() - 0.5;
         const op = linearTransposedOp as unknown as Op;
         const dense = await bits(many, op, { ...combine, x }, { block: 1 });
         expect(await bits(many, op, { ...combine, x, select }, { block: 1 })).toEqual(dense);

@@ -75,6 +75,14 @@ std::shared_ptr<Program> Program::parse(const double* tape, size_t length,
       }
       command.tasks = kernel.tasks ? std::max(1, kernel.tasks(command, threads)) : 1;
       if (kernel.workspace) workspace = std::max(workspace, kernel.workspace(command));
+      if (kernel.shared && command.tasks > 1) {
+        program->shared.push_back(Memory::allocate(kernel.shared(command)));
+        if (!program->shared.back()) {
+          *error = "memory that tasks share";
+          return nullptr;
+        }
+        command.shared = program->shared.back()->data();
+      }
       stage.first.push_back(stage.tasks);
       stage.tasks += command.tasks;
       stage.commands.push_back(command);

@@ -22,6 +22,7 @@ struct Program {
   std::vector<Stage> stages;
   std::vector<std::shared_ptr<Memory>> memory;  // everything the commands point into
   std::vector<std::shared_ptr<Memory>> workspaces;  // one a thread
+  std::vector<std::shared_ptr<Memory>> shared;      // one a command that asks for it
 
   // Reads a tape (its layout is told in src/backends/native/tape.ts) whose operands lie in `memory`.
   // Null, and `error` says why, when the tape does not fit itself, the kernels or the memory.

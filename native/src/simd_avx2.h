@@ -56,6 +56,10 @@ static inline V sub(V a, V b) { return _mm256_sub_ps(a, b); }
 static inline V mul(V a, V b) { return _mm256_mul_ps(a, b); }
 static inline V div(V a, V b) { return _mm256_div_ps(a, b); }
 static inline V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
+static inline V term_i4(float x) { return set(x); }
+static inline V plus_i4(V sum, V term, const uint8_t* p, bool high) {
+  return fma(load_i4(p, high), term, sum);
+}
 static inline V max(V a, V b) { return _mm256_max_ps(a, b); }
 static inline V min(V a, V b) { return _mm256_min_ps(a, b); }
 static inline V abs(V a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }

@@ -36,19 +36,28 @@ static inline V load_i8(const int8_t* p, int64_t n) {
   return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(first(n), p)));
 }
 
-// Codes in the low or high halves of bytes, less 8.
-static inline V load_i4(const uint8_t* p, bool high) {
-  const V codes = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
+// What each code of the low or high halves of bytes stands for in a table of 16.
+static inline V look_up_i4(const uint8_t* p, bool high, V table) {
   __m512i bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   if (high) bytes = _mm512_srli_epi32(bytes, 4);
-  return _mm512_permutexvar_ps(bytes, codes);  // looks at the low 4 bits alone
+  return _mm512_permutexvar_ps(bytes, table);  // looks at the low 4 bits alone
 }
+static inline V codes_i4() {
+  return _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
+}
+// Codes in the low or high halves of bytes, less 8.
+static inline V load_i4(const uint8_t* p, bool high) { return look_up_i4(p, high, codes_i4()); }
 
 static inline V add(V a, V b) { return _mm512_add_ps(a, b); }
 static inline V sub(V a, V b) { return _mm512_sub_ps(a, b); }
 static inline V mul(V a, V b) { return _mm512_mul_ps(a, b); }
 static inline V div(V a, V b) { return _mm512_div_ps(a, b); }
 static inline V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
+// The term of a group of codes times x, and a sum plus 16 products of that term: looked up, not computed.
+static inline V term_i4(float x) { return mul(codes_i4(), set(x)); }
+static inline V plus_i4(V sum, V term, const uint8_t* p, bool high) {
+  return add(sum, look_up_i4(p, high, term));
+}
 static inline V max(V a, V b) { return _mm512_max_ps(a, b); }
 static inline V min(V a, V b) { return _mm512_min_ps(a, b); }
 static inline V abs(V a) { return _mm512_abs_ps(a); }

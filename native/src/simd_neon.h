@@ -54,6 +54,10 @@ static inline V sub(V a, V b) { return vsubq_f32(a, b); }
 static inline V mul(V a, V b) { return vmulq_f32(a, b); }
 static inline V div(V a, V b) { return vdivq_f32(a, b); }
 static inline V fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }
+static inline V term_i4(float x) { return set(x); }
+static inline V plus_i4(V sum, V term, const uint8_t* p, bool high) {
+  return fma(load_i4(p, high), term, sum);
+}
 static inline V max(V a, V b) { return vmaxq_f32(a, b); }
 static inline V min(V a, V b) { return vminq_f32(a, b); }
 static inline V abs(V a) { return vabsq_f32(a); }

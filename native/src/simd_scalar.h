@@ -77,6 +77,10 @@ static inline V div(V a, V b) {
 static inline V fma(V a, V b, V c) {
   return each([&](int i) { return a.lane[i] * b.lane[i] + c.lane[i]; });
 }
+static inline V term_i4(float x) { return set(x); }
+static inline V plus_i4(V sum, V term, const uint8_t* p, bool high) {
+  return fma(load_i4(p, high), term, sum);
+}
 static inline V max(V a, V b) {
   return each([&](int i) { return a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; });
 }

@@ -76,6 +76,7 @@ struct Command {
   Operand operand[max_operands];
   double param[max_params] = {};
   int tasks = 1;
+  uint8_t* shared = nullptr;
 };
 
 // What one instruction set offers for one op. Tasks of a command, and of all commands of its stage,
@@ -90,6 +91,8 @@ struct Kernel {
   // Bytes of private memory `run` needs; null: none.
   size_t (*workspace)(const Command&);
   void (*run)(const Command&, int task, float* workspace);
+  // Bytes that all tasks of a command share, zeroed once; null: none.
+  size_t (*shared)(const Command&) = nullptr;
 };
 
 struct KernelTable {

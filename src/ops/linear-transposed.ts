@@ -13,8 +13,8 @@ import { bind, expectSelection, expectType, weightTypes } from './shape.ts';
  *
  * The down projection and the heads' output projection, stored neuron-major: what one input
  * contributes is one row of `w`, so a skipped input is a row that is not read. Each output adds its
- * terms in ascending order of n, bias and `add` last, whatever the threads: leaving out zero terms
- * changes nothing.
+ * terms in an order that follows from the shape alone, bias and `add` last, whatever the threads and
+ * whatever is selected: leaving out zero terms changes nothing.
  */
 export const linearTransposedOp: Op<'x' | 'w' | 'bias' | 'add' | 'select' | 'y', 'block'> = {
   name: 'linearTransposed',

@@ -2,7 +2,8 @@
 //
 // A `Row` decodes W elements at a time: those from i + s on, where i begins a group and s, a multiple
 // of W, lies in it. Elements begin … end-1, all in one aligned chunk, must have been prepared, `begin`
-// beginning a group.
+// beginning a group. `term(i, x)` is what the group at i needs so that plus(sum, term, i, s) adds x times
+// its elements, in fewer instructions than decoding them first.
 #pragma once
 
 namespace dejavu::DEJAVU_ISA {
@@ -20,6 +21,8 @@ struct F32 {
     void prepare(int64_t, int64_t) {}
     V at(int64_t i, int s) const { return load(data + i + s); }
     V at(int64_t i, int s, int64_t n) const { return load(data + i + s, n); }
+    V term(int64_t, float x) const { return set(x); }
+    V plus(V sum, V term, int64_t i, int s) const { return fma(at(i, s), term, sum); }
   };
   static Row row(const uint8_t* bytes, int64_t) { return {reinterpret_cast<const float*>(bytes)}; }
 };
@@ -31,6 +34,8 @@ struct F16 {
     void prepare(int64_t, int64_t) {}
     V at(int64_t i, int s) const { return load_f16(data + i + s); }
     V at(int64_t i, int s, int64_t n) const { return load_f16(data + i + s, n); }
+    V term(int64_t, float x) const { return set(x); }
+    V plus(V sum, V term, int64_t i, int s) const { return fma(at(i, s), term, sum); }
   };
   static Row row(const uint8_t* bytes, int64_t) {
     return {reinterpret_cast<const uint16_t*>(bytes)};
@@ -57,7 +62,8 @@ struct Scales {
         store(to, load_f16(stored + g, last - g), last - g);
     }
   }
-  V at(int64_t i) const { return set(value[i / group_size % groups]); }
+  float number(int64_t i) const { return value[i / group_size % groups]; }
+  V at(int64_t i) const { return set(number(i)); }
 };
 
 struct Int8 {
@@ -70,6 +76,8 @@ struct Int8 {
     V at(int64_t i, int s, int64_t n) const {
       return mul(load_i8(codes + i + s, n), scales.at(i));
     }
+    V term(int64_t i, float x) const { return set(x * scales.number(i)); }
+    V plus(V sum, V term, int64_t i, int s) const { return fma(load_i8(codes + i + s), term, sum); }
   };
   static Row row(const uint8_t* bytes, int64_t columns) {
     Row r;
@@ -90,6 +98,10 @@ struct Int4 {
     }
     // The codes of the last group are all there.
     V at(int64_t i, int s, int64_t) const { return at(i, s); }
+    V term(int64_t i, float x) const { return term_i4(x * scales.number(i)); }
+    V plus(V sum, V term, int64_t i, int s) const {
+      return plus_i4(sum, term, codes + i / 2 + s % 16, s >= 16);
+    }
   };
   static Row row(const uint8_t* bytes, int64_t columns) {
     Row r;

@@ -1,7 +1,9 @@
 // linearTransposed: y[t] = Σ_n x[t, n] · w[n] + bias + add[t], all n or those selected.
 //
-// A task owns a range of columns and walks the rows in ascending order, so each output is a chain of
-// fma from 0 in the order of n: a row with x of 0 changes no bit, nor does the number of tasks.
+// A task owns a range of inputs n, whose rows are one run of memory, and adds them up in ascending
+// order; whichever task ends last adds the tasks' sums, in their order. The ranges follow from the shape
+// alone. So the bits depend neither on threads nor on what is selected: a row with x of 0, or one left
+// out, changes none. With many activations a task owns columns instead (`multiply`).
 #pragma once
 
 namespace dejavu::DEJAVU_ISA::linear_transposed {
@@ -11,9 +13,11 @@ enum { block };
 
 // From this many activations on, rows that all of them use are decoded once for many.
 constexpr int64_t pack_from = 8;
-constexpr int64_t column_step = 64;
-// Columns of a task: memory is read fastest in long runs.
-constexpr int64_t least_columns = 256, enough_columns = 1024;
+// Weights that make a task worth its sum, and most tasks.
+constexpr int64_t task_weights = 1 << 16;
+constexpr int64_t most_tasks = 8;
+// Before the sums in shared memory: how many tasks have ended.
+constexpr size_t count_bytes = 64;
 
 static bool packs(const Command& c) {
   return c.operand[x].dim[0] >= pack_from && !per_row(c.operand[select]);
@@ -21,71 +25,78 @@ static bool packs(const Command& c) {
 
 static int tasks(const Command& c, int threads) {
   const Operand& weights = c.operand[w];
-  const int64_t rows = per_row(c.operand[select]) ? 1 : c.operand[x].dim[0];
-  const int64_t E = weights.dim[1];
-  const int64_t ranges = most(E / enough_columns, least(threads, E / least_columns));
-  return split(most(1, ranges), weights.size() * rows, threads);
+  const auto [N, E] = weights.matrix();
+  const int64_t T = c.operand[x].dim[0];
+  if (packs(c)) return split(most(1, E / panel_columns), weights.size() * T, threads);
+  const int64_t blocks = N / static_cast<int64_t>(c.param[block]);
+  return static_cast<int>(most(1, least(blocks, least(most_tasks, weights.size() / task_weights))));
+}
+
+static size_t sums_bytes(const Command& c) {
+  return sizeof(float) * static_cast<size_t>(c.operand[x].dim[0] * c.operand[w].dim[1]);
 }
 
 static size_t workspace(const Command& c) {
   const int64_t T = c.operand[x].dim[0];
-  const int64_t floats = packs(c) ? panel_rows * (panel_columns + T)
-                                  : (c.operand[w].dim[1] + flow_rows) * T;
-  return sizeof(float) * static_cast<size_t>(floats);
+  if (packs(c)) return sizeof(float) * static_cast<size_t>(panel_rows * (panel_columns + T));
+  return sums_bytes(c) + sizeof(float) * static_cast<size_t>(flow_rows * T);
 }
 
-// sums [T, columns] += x · w over R rows in flight; `ahead`: rows to prefetch meanwhile.
+static size_t shared(const Command& c) {
+  return packs(c) ? count_bytes : count_bytes + static_cast<size_t>(c.tasks) * sums_bytes(c);
+}
+
+// sums [T, E] += x · w over R rows in flight; `ahead`: rows to prefetch meanwhile. The bits of one
+// activation do not depend on the others.
 template <class D, int R>
 static void flow(const uint8_t* const* rows, const uint8_t* const* ahead, const float* factor,
-                 int64_t T, int64_t E, Range columns, float* sums) {
-  const int64_t width = columns.end - columns.begin;
-  sums -= columns.begin;
+                 int64_t T, int64_t E, float* sums) {
   typename D::Row row[R];
   for (int r = 0; r < R; r++) row[r] = D::row(rows[r], E);
   const int64_t bytes = row_bytes(D::type, E);
   const int64_t step = R * (bytes * group_size / E + 1);
-  Ahead next(ahead, R, columns.begin * bytes / E, columns.end * bytes / E);
-  for (int64_t e0 = columns.begin, e1; e0 < columns.end; e0 = e1) {
-    e1 = chunk_end(e0, columns.end);
+  Ahead next(ahead, R, 0, bytes);
+  for (int64_t e0 = 0, e1; e0 < E; e0 = e1) {
+    e1 = chunk_end(e0, E);
     for (int r = 0; r < R; r++) row[r].prepare(e0, e1);
-    over(
-        e0, e1,
-        [&](int64_t) { next.ask(step); },
-        [&](int64_t i, int s) {
-          V v[R];
-          for (int r = 0; r < R; r++) v[r] = row[r].at(i, s);
-          for (int64_t t = 0; t < T; t++) {
-            float* place = sums + t * width + i + s;
-            V sum = load(place);
-            for (int r = 0; r < R; r++) sum = fma(v[r], set(factor[t * R + r]), sum);
-            store(place, sum);
-          }
-        },
-        [&](int64_t i, int s, int64_t n) {
-          for (int64_t t = 0; t < T; t++) {
-            float* place = sums + t * width + i + s;
-            V sum = load(place, n);
-            for (int r = 0; r < R; r++) sum = fma(row[r].at(i, s, n), set(factor[t * R + r]), sum);
-            store(place, sum, n);
-          }
-        });
+    int64_t i = e0;
+    for (; i + group_size <= e1; i += group_size) {
+      next.ask(step);
+      for (int64_t t = 0; t < T; t++) {
+        V term[R];
+        for (int r = 0; r < R; r++) term[r] = row[r].term(i, factor[t * R + r]);
+#pragma GCC unroll 8
+        for (int s = 0; s < group_size; s += W) {
+          float* place = sums + t * E + i + s;
+          V sum = load(place);
+          for (int r = 0; r < R; r++) sum = row[r].plus(sum, term[r], i, s);
+          store(place, sum);
+        }
+      }
+    }
+    for (int s = 0; i + s < e1; s += W)
+      for (int64_t t = 0; t < T; t++) {
+        const int64_t n = least(W, e1 - i - s);
+        float* place = sums + t * E + i + s;
+        V sum = load(place, n);
+        for (int r = 0; r < R; r++) sum = fma(row[r].at(i, s, n), set(factor[t * R + r]), sum);
+        store(place, sum, n);
+      }
   }
 }
 
+// sums [T, E] = x · w over inputs begin … end-1 of those chosen; `factor` is room for their x.
 template <class D>
-static void walk(const Command& c, Chosen inputs, int64_t t0, int64_t T, Range columns,
-                 float* sums) {
+static void walk(const Command& c, Chosen inputs, Range range, int64_t t0, int64_t T, float* sums,
+                 float* factor) {
   const Operand& weights = c.operand[w];
   const auto [N, E] = weights.matrix();
   const int64_t stride = row_bytes(weights.type, E);
-  const int64_t total = inputs.size();
   const float* input = c.operand[x].f32() + t0 * N;
-  const int64_t width = columns.end - columns.begin;
-  float* factor = sums + T * width;
-  memset(sums, 0, sizeof(float) * static_cast<size_t>(T * width));
-  const auto at = [&](int64_t i) { return weights.data + inputs[least(i, total - 1)] * stride; };
-  for (int64_t i = 0, n; i < total; i += n) {
-    n = total - i >= flow_rows ? flow_rows : 1;
+  memset(sums, 0, sizeof(float) * static_cast<size_t>(T * E));
+  const auto at = [&](int64_t i) { return weights.data + inputs[least(i, range.end - 1)] * stride; };
+  for (int64_t i = range.begin, n; i < range.end; i += n) {
+    n = range.end - i >= flow_rows ? flow_rows : 1;
     const uint8_t* rows[flow_rows];
     const uint8_t* ahead[flow_rows];
     for (int64_t r = 0; r < n; r++) {
@@ -94,9 +105,9 @@ static void walk(const Command& c, Chosen inputs, int64_t t0, int64_t T, Range c
       for (int64_t t = 0; t < T; t++) factor[t * n + r] = input[t * N + inputs[i + r]];
     }
     if (n == 1)
-      flow<D, 1>(rows, ahead, factor, T, E, columns, sums);
+      flow<D, 1>(rows, ahead, factor, T, E, sums);
     else
-      flow<D, flow_rows>(rows, ahead, factor, T, E, columns, sums);
+      flow<D, flow_rows>(rows, ahead, factor, T, E, sums);
   }
 }
 
@@ -130,42 +141,77 @@ static void multiply(const Command& c, Chosen inputs, Range columns, float* pane
   }
 }
 
-// y[t] = sums + bias + add[t] over a range of columns.
-static void finish(const Command& c, int64_t t, Range columns, const float* sums) {
+// y[t] = (sums of all tasks, in order) + bias + add[t] over a range of columns.
+static void finish(const Command& c, int64_t t, Range columns, const float* sums, int parts,
+                   int64_t part_stride) {
   const int64_t E = c.operand[y].dim[1];
   float* out = c.operand[y].f32() + t * E;
   const float* offset = c.operand[bias].f32();
   const float* residual = c.operand[add].data ? c.operand[add].f32() + t * E : nullptr;
-  for (int64_t e = columns.begin; e < columns.end; e++)
-    out[e] = (sums[e - columns.begin] + (offset ? offset[e] : 0)) + (residual ? residual[e] : 0);
+  for (int64_t e = columns.begin; e < columns.end; e += W) {
+    const int64_t n = least(W, columns.end - e);
+    V sum = load(sums + e, n);
+    for (int p = 1; p < parts; p++) sum = DEJAVU_ISA::add(sum, load(sums + p * part_stride + e, n));
+    if (offset) sum = DEJAVU_ISA::add(sum, load(offset + e, n));
+    if (residual) sum = DEJAVU_ISA::add(sum, load(residual + e, n));
+    store(out + e, sum, n);
+  }
 }
 
-static void run(const Command& c, int task, float* sums) {
-  const Operand& weights = c.operand[w];
-  const auto [N, E] = weights.matrix();
+// Places among those chosen of the inputs that are this task's.
+static Range inputs_of(const Chosen& inputs, int64_t blocks, int task, int tasks) {
+  const Range range = share(blocks, task, tasks);
+  if (!inputs.index) return {range.begin * inputs.block, range.end * inputs.block};
+  const auto first_from = [&](int64_t bound) {
+    int64_t low = 0, high = inputs.count;
+    while (low < high) {
+      const int64_t middle = (low + high) / 2;
+      if (inputs.index[middle] < bound)
+        low = middle + 1;
+      else
+        high = middle;
+    }
+    return low * inputs.block;
+  };
+  return {first_from(range.begin), first_from(range.end)};
+}
+
+static void run_columns(const Command& c, int task, float* panel) {
+  const auto [N, E] = c.operand[w].matrix();
+  const int64_t T = c.operand[x].dim[0];
+  const Chosen inputs = chosen(c.operand[select], 0, N, static_cast<int64_t>(c.param[block]));
+  const Range columns = share(E, task, c.tasks, panel_columns);
+  if (columns.begin == columns.end) return;
+  with_weights(c.operand[w].type,
+               [&](auto type) { multiply<decltype(type)>(c, inputs, columns, panel); });
+  for (int64_t t = 0; t < T; t++) finish(c, t, columns, c.operand[y].f32() + t * E, 1, 0);
+}
+
+static void run(const Command& c, int task, float* workspace) {
+  if (packs(c)) return run_columns(c, task, workspace);
+  const auto [N, E] = c.operand[w].matrix();
   const int64_t T = c.operand[x].dim[0];
   const int64_t size = static_cast<int64_t>(c.param[block]);
-  const bool packed = packs(c);
-  const Range columns = share(E, task, c.tasks, packed ? panel_columns : column_step);
-  const int64_t width = columns.end - columns.begin;
   const int64_t each = per_row(c.operand[select]) ? 1 : T;
-  if (width == 0) return;
-  with_weights(weights.type, [&](auto type) {
-    using D = decltype(type);
+  float* parts = c.tasks > 1 ? reinterpret_cast<float*>(c.shared + count_bytes) : workspace;
+  float* sums = parts + task * T * E;
+  float* factor = workspace + T * E;
+  with_weights(c.operand[w].type, [&](auto type) {
     for (int64_t t = 0; t < T; t += each) {
       const Chosen inputs = chosen(c.operand[select], t, N, size);
-      if (packed)
-        multiply<D>(c, inputs, columns, sums);
-      else
-        walk<D>(c, inputs, t, each, columns, sums);
-      for (int64_t i = 0; i < each; i++)
-        finish(c, t + i, columns,
-               packed ? c.operand[y].f32() + i * E + columns.begin : sums + i * width);
+      walk<decltype(type)>(c, inputs, inputs_of(inputs, N / size, task, c.tasks), t, each,
+                           sums + t * E, factor);
     }
   });
+  if (c.tasks > 1) {
+    int* ended = reinterpret_cast<int*>(c.shared);
+    if (__atomic_add_fetch(ended, 1, __ATOMIC_ACQ_REL) < c.tasks) return;
+    __atomic_store_n(ended, 0, __ATOMIC_RELAXED);
+  }
+  for (int64_t t = 0; t < T; t++) finish(c, t, {0, E}, parts + t * E, c.tasks, T * E);
 }
 
 static constexpr Kernel kernel{
-    "linearTransposed", 6, 1, 1u << bias | 1u << add | 1u << select, tasks, workspace, run};
+    "linearTransposed", 6, 1, 1u << bias | 1u << add | 1u << select, tasks, workspace, run, shared};
 
 }  // namespace dejavu::DEJAVU_ISA::linear_transposed
