@@ -159,7 +159,7 @@ export const trainFlags = {
   ),
   tokens: flag('--tokens <n>', 'most tokens of the texts to use (default: 1000000)', whole(1)),
   rank: flag('--rank <n>', 'rank of every predictor (default: by layer)', whole(1)),
-  steps: flag('--steps <n>', "steps of each layer's fit (default: 2000)", whole(1)),
+  steps: flag('--steps <n>', "steps of each layer's fit (default: 1000)", whole(1)),
   seed,
 };
 

@@ -48,7 +48,7 @@ export interface TrainOptions {
   readonly output?: string;
   /** Most ids to use of the texts. Default: a million. */
   readonly tokens?: number;
-  /** Steps of each layer's fit, of `batch` examples. Default 2000. */
+  /** Steps of each layer's fit, of `batch` examples. Default 1000. */
   readonly steps?: number;
   /** Default 2048. */
   readonly batch?: number;
@@ -107,7 +107,7 @@ export async function train(engine: Engine, options: TrainOptions): Promise<Trai
   const start = performance.now();
   const { backend, checkpoint, description } = engine;
   const { layers, hiddenSize } = description;
-  const { seed = 0, steps = 2000, batch = 2048, type = 'int4', signal } = options;
+  const { seed = 0, steps = 1000, batch = 2048, type = 'int4', signal } = options;
   const { calibrationTokens = 8192, diskBytes = 6 * 2 ** 30, tokens = 1_000_000 } = options;
   expectWhole('seed', seed, 0);
   expectWhole('steps', steps, 1);
