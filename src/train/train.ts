@@ -147,7 +147,8 @@ export async function train(engine: Engine, options: TrainOptions): Promise<Trai
     if (known) fits[layer] = known;
     else pending.push(layer);
   }
-  fitting.advance('resume', (layers - pending.length) * steps);
+  const fitted = layers - pending.length;
+  if (fitted > 0) fitting.advance('resume', fitted * steps);
   const groups = groupLayers(pending, first.bytesPerToken, ids.length, diskBytes);
   if (groups.length === 0) observing.skip();
   for (const group of groups) {
@@ -180,9 +181,9 @@ export async function train(engine: Engine, options: TrainOptions): Promise<Trai
     tokens: split.trainTokens,
     heldOutTokens: split.heldOut.length,
   };
-  const fitted = assemble(fits, provenance);
+  const uncalibrated = assemble(fits, provenance);
   const gates = makeGates(fits, description);
-  const meter = await divergenceMeter(engine, fitted, tuning, () => {
+  const meter = await divergenceMeter(engine, uncalibrated, tuning, () => {
     signal?.throwIfAborted();
     measuring.advance('calibrate thresholds');
   });
@@ -193,7 +194,7 @@ export async function train(engine: Engine, options: TrainOptions): Promise<Trai
     const found = await calibrate(factors, spend * budget, measure, calibrationSteps);
     if (found) points.push(pointOf(budget, found.loss, found.choice, layers));
   }
-  const file: PredictorFile = { ...fitted, points };
+  const file: PredictorFile = { ...uncalibrated, points };
   const reported = points.findLast(({ maxLoss }) => maxLoss <= reportedBudget);
   if (!reported)
     throw new EngineError(
