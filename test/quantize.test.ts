@@ -62,7 +62,7 @@ describe.each(families)('%s', (name) => {
     'rounded to %i bits is what loading as that type gives, bit for bit',
     async (bits) => {
       const { output, weightBytes } = await make(name, { bits, embeddingBits: bits });
-      const weights = `int${bits}` as 'int4' | 'int8';
+      const weights = bits === 4 ? 'int4' : 'int8';
       for (const backend of opens) {
         const opened = (await openBackend(backend)).backend;
         const direct = await loadCheckpoint(parity + name, opened, { weights });
