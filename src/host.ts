@@ -104,7 +104,7 @@ export function rowWriter(t: HostTensor): (row: number, from: Float32Array) => v
           const step = f16ToF32[bits];
           scales[scaleStart(row) + first / quantGroup] = bits;
           for (let i = first; i < last; i++) {
-            const nearest = step === 0 ? 0 : roundEven(from[i] / step);
+            const nearest = step === 0 ? 0 : roundEven(Math.fround(from[i] / step));
             const q = nearest > high ? high : nearest < low ? low : nearest | 0;
             if (wide) codes[start + i] = q;
             else codes[start + int4Byte(i)] |= (q + 8) << (i & 16 ? 4 : 0);

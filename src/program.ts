@@ -29,8 +29,15 @@ export interface Recording {
  * after a projection still runs beside it.
  */
 export class Recorder {
+  /** Products with quantized weights take activations rounded to int8, which is faster. */
+  readonly roundsActivations: boolean;
   readonly #commands: Command[] = [];
   readonly #kept = new Set<Tensor>();
+  readonly #derived = new Map<Tensor, Tensor>();
+
+  constructor(options: { readonly roundsActivations?: boolean } = {}) {
+    this.roundsActivations = options.roundsActivations ?? false;
+  }
 
   /** Memory that lives within one run of the program. Its contents are undefined until written. */
   scratch(dtype: DType, shape: readonly number[]): Tensor {
@@ -44,6 +51,13 @@ export class Recorder {
   ): void {
     op.check(operands, params);
     this.#commands.push({ op: op, operands, params });
+  }
+
+  /** What was recorded from `source` before, or is now: several ops may read one rounding of it. */
+  once(source: Tensor, derive: () => Tensor): Tensor {
+    const known = this.#derived.get(source) ?? derive();
+    this.#derived.set(source, known);
+    return known;
   }
 
   /** Let a scratch tensor keep its memory after the run, so that it can be read. */

@@ -56,6 +56,12 @@ static inline V sub(V a, V b) { return _mm256_sub_ps(a, b); }
 static inline V mul(V a, V b) { return _mm256_mul_ps(a, b); }
 static inline V div(V a, V b) { return _mm256_div_ps(a, b); }
 static inline V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
+// Whole numbers within the range of int8, as bytes.
+static inline void store_i8(int8_t* p, V v) {
+  float lanes[W];
+  store(lanes, v);
+  for (int i = 0; i < W; i++) p[i] = static_cast<int8_t>(lanes[i]);
+}
 static inline V term_i4(float x) { return set(x); }
 static inline V plus_i4(V sum, V term, const uint8_t* p, bool high) {
   return fma(load_i4(p, high), term, sum);
@@ -92,6 +98,40 @@ static inline int64_t keep_above(uint32_t* out, V v, V threshold, uint32_t base)
   for (; chosen; chosen &= chosen - 1)
     out[count++] = base + static_cast<uint32_t>(__builtin_ctz(chosen));
   return count;
+}
+
+constexpr int block_groups = 1;
+struct Block {
+  __m256i codes, offset;
+  V scale;
+};
+static inline __m256i load_codes(const void* p) {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+}
+static inline V spread_i4(const float* scales) { return set(*scales); }
+static inline V spread_i8(const float* scales) { return set(*scales); }
+// Sums of four products each, of unsigned and signed bytes; pairs must stay within 16 bits.
+static inline __m256i products(__m256i a, __m256i b) {
+  return _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), _mm256_set1_epi16(1));
+}
+static inline Block block_i4(const int8_t* x, const float* scales) {
+  const __m256i codes = load_codes(x);
+  return {codes, products(_mm256_set1_epi8(8), codes), spread_i4(scales)};
+}
+static inline V dot_i4(const uint8_t* w, const Block& x) {
+  const __m128i low = _mm_set1_epi8(15);
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(w));
+  const __m256i codes = _mm256_set_m128i(_mm_and_si128(_mm_srli_epi16(bytes, 4), low),
+                                         _mm_and_si128(bytes, low));
+  return _mm256_cvtepi32_ps(_mm256_sub_epi32(products(codes, x.codes), x.offset));
+}
+static inline Block block_i8(const int8_t* x, const float* scales) {
+  return {load_codes(x), _mm256_setzero_si256(), spread_i8(scales)};
+}
+static inline V dot_i8(const int8_t* w, const Block& x) {
+  const __m256i codes = load_codes(w);
+  return _mm256_cvtepi32_ps(
+      products(_mm256_abs_epi8(codes), _mm256_sign_epi8(x.codes, codes)));
 }
 
 }  // namespace dejavu::avx2

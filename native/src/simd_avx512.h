@@ -1,4 +1,4 @@
-// The SIMD layer over AVX-512 (F, BW, DQ, VL).
+// The SIMD layer over AVX-512 (F, BW, DQ, VL, VNNI).
 #pragma once
 
 #include <immintrin.h>
@@ -53,6 +53,10 @@ static inline V sub(V a, V b) { return _mm512_sub_ps(a, b); }
 static inline V mul(V a, V b) { return _mm512_mul_ps(a, b); }
 static inline V div(V a, V b) { return _mm512_div_ps(a, b); }
 static inline V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
+// Whole numbers within the range of int8, as bytes.
+static inline void store_i8(int8_t* p, V v) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)));
+}
 // The term of a group of codes times x, and a sum plus 16 products of that term: looked up, not computed.
 static inline V term_i4(float x) { return mul(codes_i4(), set(x)); }
 static inline V plus_i4(V sum, V term, const uint8_t* p, bool high) {
@@ -80,6 +84,51 @@ static inline int64_t keep_above(uint32_t* out, V v, V threshold, uint32_t base)
   const int count = __builtin_popcount(chosen);
   _mm512_mask_storeu_epi32(out, first(count), _mm512_maskz_compress_epi32(chosen, places));
   return count;
+}
+
+// Integer products with activations rounded to int8, `block_groups` groups of 32 codes at a time.
+constexpr int block_groups = 2;
+struct Block {
+  __m512i codes, offset;
+  V scale;
+};
+static inline __m512i load_codes(const void* p) { return _mm512_loadu_si512(p); }
+static inline V pick(const float* scales, __m512i lanes) {
+  return _mm512_permutexvar_ps(
+      lanes, _mm512_castps128_ps512(_mm_castsi128_ps(
+                 _mm_loadl_epi64(reinterpret_cast<const __m128i*>(scales)))));
+}
+// Scales of two groups over the lanes their products fall into.
+static inline V spread_i4(const float* scales) {
+  return pick(scales, _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1, 1));
+}
+static inline V spread_i8(const float* scales) {
+  return pick(scales, _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1));
+}
+// Halves of groups in the order int4 codes unpack to; the offset takes away the 8 in each code.
+static inline Block block_i4(const int8_t* x, const float* scales) {
+  const __m512i codes = load_codes(x);
+  const __m512i halves = _mm512_shuffle_i64x2(codes, codes, 0xd8);
+  const __m512i eights = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(8), halves);
+  return {halves, _mm512_sub_epi32(_mm512_setzero_si512(), eights), spread_i4(scales)};
+}
+static inline V dot_i4(const uint8_t* w, const Block& x) {
+  const __m256i low = _mm256_set1_epi8(15);
+  const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w));
+  const __m512i codes =
+      _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_and_si256(bytes, low)),
+                         _mm256_and_si256(_mm256_srli_epi16(bytes, 4), low), 1);
+  return _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(x.offset, codes, x.codes));
+}
+// One side of an integer product is unsigned: 128 is added to the activations, and taken away again.
+static inline Block block_i8(const int8_t* x, const float* scales) {
+  const __m512i high = _mm512_set1_epi8(static_cast<char>(0x80));
+  return {_mm512_xor_si512(load_codes(x), high), high, spread_i8(scales)};
+}
+static inline V dot_i8(const int8_t* w, const Block& x) {
+  const __m512i codes = load_codes(w), none = _mm512_setzero_si512();
+  return _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_dpbusd_epi32(none, x.codes, codes),
+                                             _mm512_dpbusd_epi32(none, x.offset, codes)));
 }
 
 }  // namespace dejavu::avx512

@@ -54,6 +54,12 @@ static inline V sub(V a, V b) { return vsubq_f32(a, b); }
 static inline V mul(V a, V b) { return vmulq_f32(a, b); }
 static inline V div(V a, V b) { return vdivq_f32(a, b); }
 static inline V fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }
+// Whole numbers within the range of int8, as bytes.
+static inline void store_i8(int8_t* p, V v) {
+  float lanes[W];
+  store(lanes, v);
+  for (int i = 0; i < W; i++) p[i] = static_cast<int8_t>(lanes[i]);
+}
 static inline V term_i4(float x) { return set(x); }
 static inline V plus_i4(V sum, V term, const uint8_t* p, bool high) {
   return fma(load_i4(p, high), term, sum);
@@ -77,6 +83,34 @@ static inline int64_t keep_above(uint32_t* out, V v, V threshold, uint32_t base)
   for (uint32_t i = 0; i < W; i++)
     if (chosen[i]) out[count++] = base + i;
   return count;
+}
+
+constexpr int block_groups = 1;
+struct Block {
+  int8x16_t low, high;
+  V scale;
+};
+static inline V spread_i4(const float* scales) { return set(*scales); }
+static inline V spread_i8(const float* scales) { return set(*scales); }
+static inline Block block_i4(const int8_t* x, const float* scales) {
+  return {vld1q_s8(x), vld1q_s8(x + 16), set(*scales)};
+}
+static inline Block block_i8(const int8_t* x, const float* scales) { return block_i4(x, scales); }
+static inline int32x4_t plus_products(int32x4_t sum, int8x16_t a, int8x16_t b) {
+  sum = vpadalq_s16(sum, vmull_s8(vget_low_s8(a), vget_low_s8(b)));
+  return vpadalq_s16(sum, vmull_s8(vget_high_s8(a), vget_high_s8(b)));
+}
+static inline V dots_of(int8x16_t low, int8x16_t high, const Block& x) {
+  return vcvtq_f32_s32(plus_products(plus_products(vdupq_n_s32(0), low, x.low), high, x.high));
+}
+static inline V dot_i4(const uint8_t* w, const Block& x) {
+  const uint8x16_t bytes = vld1q_u8(w);
+  const int8x16_t eight = vdupq_n_s8(8);
+  return dots_of(vsubq_s8(vreinterpretq_s8_u8(vandq_u8(bytes, vdupq_n_u8(15))), eight),
+                 vsubq_s8(vreinterpretq_s8_u8(vshrq_n_u8(bytes, 4)), eight), x);
+}
+static inline V dot_i8(const int8_t* w, const Block& x) {
+  return dots_of(vld1q_s8(w), vld1q_s8(w + 16), x);
 }
 
 }  // namespace dejavu::neon

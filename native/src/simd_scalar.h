@@ -77,6 +77,10 @@ static inline V div(V a, V b) {
 static inline V fma(V a, V b, V c) {
   return each([&](int i) { return a.lane[i] * b.lane[i] + c.lane[i]; });
 }
+// Whole numbers within the range of int8, as bytes.
+static inline void store_i8(int8_t* p, V v) {
+  for (int i = 0; i < W; i++) p[i] = static_cast<int8_t>(v.lane[i]);
+}
 static inline V term_i4(float x) { return set(x); }
 static inline V plus_i4(V sum, V term, const uint8_t* p, bool high) {
   return fma(load_i4(p, high), term, sum);
@@ -123,6 +127,32 @@ static inline int64_t keep_above(uint32_t* out, V v, V threshold, uint32_t base)
   for (uint32_t i = 0; i < W; i++)
     if (v.lane[i] > threshold.lane[i]) out[count++] = base + i;
   return count;
+}
+
+constexpr int block_groups = 1;
+struct Block {
+  int8_t codes[32];
+  V scale;
+};
+static inline V spread_i4(const float* scales) { return set(*scales); }
+static inline V spread_i8(const float* scales) { return set(*scales); }
+static inline Block block_i4(const int8_t* x, const float* scales) {
+  Block block;
+  memcpy(block.codes, x, sizeof block.codes);
+  block.scale = set(*scales);
+  return block;
+}
+static inline Block block_i8(const int8_t* x, const float* scales) { return block_i4(x, scales); }
+static inline V dot_i4(const uint8_t* w, const Block& x) {
+  int sums[W] = {};
+  for (int i = 0; i < 16; i++)
+    sums[i % W] += ((w[i] & 15) - 8) * x.codes[i] + ((w[i] >> 4) - 8) * x.codes[i + 16];
+  return each([&](int i) { return static_cast<float>(sums[i]); });
+}
+static inline V dot_i8(const int8_t* w, const Block& x) {
+  int sums[W] = {};
+  for (int i = 0; i < 32; i++) sums[i % W] += w[i] * x.codes[i];
+  return each([&](int i) { return static_cast<float>(sums[i]); });
 }
 
 }  // namespace dejavu::scalar

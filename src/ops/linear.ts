@@ -2,14 +2,18 @@ import { EngineError } from '../errors.ts';
 import { f32, rowReader } from '../host.ts';
 import type { Case, Op, Read } from '../op.ts';
 import type { Recorder } from '../program.ts';
-import { rowBytes, type Tensor } from '../tensor.ts';
+import { isQuantized, rowBytes, type Tensor } from '../tensor.ts';
 import { activate, type Activation, activationCode } from './activation.ts';
+import { encode } from './encode.ts';
 import { Inputs, output } from './cases.ts';
 import { selected } from './selection.ts';
 import { bind, expectSelection, expectType, weightTypes } from './shape.ts';
 
 /**
  * y[t, n] = act(x[t] · w[n] + bias[n]), for every output n, or only those selected.
+ *
+ * x is f32, or, where w is quantized, `int8` rows: products within a group of 32 are then of integers,
+ * and the activations' rounding is all that is lost.
  *
  * Each index of a selection stands for `block` consecutive outputs (a head's rows, say). Outputs lie
  * in their own places; those not selected are not written. Skipped rows of `w` are not read.
@@ -23,6 +27,7 @@ export const linearOp: Op<'x' | 'w' | 'bias' | 'select' | 'y', 'activation' | 'b
   check(t, { block }) {
     const { T, N } = bind('linear', { x: 'T E', w: 'N E', 'bias?': 'N', y: 'T N' }, t) as Sizes;
     expectType('linear', 'w', t.w, ...weightTypes);
+    expectType('linear', 'x', t.x, 'f32', ...(isQuantized(t.w!.dtype) ? (['int8'] as const) : []));
     if (N % block) throw new EngineError('BAD_SHAPE', `linear: ${N} rows in blocks of ${block}`);
     expectSelection('linear', t.select, T, N / block);
   },
@@ -32,17 +37,19 @@ export const linearOp: Op<'x' | 'w' | 'bias' | 'select' | 'y', 'activation' | 'b
   reference({ x, w, bias, select, y }, { activation, block }) {
     const [T = 0, E = 0] = x!.shape;
     const N = w!.shape[0];
-    const [input, out, offset] = [f32(x!), f32(y!), bias && f32(bias)];
-    const weights = rowReader(w!);
-    const row = new Float32Array(E);
-    for (let t = 0; t < T; t++)
+    const [out, offset] = [f32(y!), bias && f32(bias)];
+    const [inputs, weights] = [rowReader(x!), rowReader(w!)];
+    const [input, row] = [new Float32Array(E), new Float32Array(E)];
+    for (let t = 0; t < T; t++) {
+      inputs(t, input);
       for (const index of selected(select, t, N / block))
         for (let n = index * block; n < (index + 1) * block; n++) {
           weights(n, row);
           let sum = 0;
-          for (let e = 0; e < E; e++) sum += input[t * E + e] * row[e];
+          for (let e = 0; e < E; e++) sum += input[e] * row[e];
           out[t * N + n] = activate(activation, sum + (offset ? offset[n] : 0));
         }
+    }
   },
 
   cases() {
@@ -52,6 +59,7 @@ export const linearOp: Op<'x' | 'w' | 'bias' | 'select' | 'y', 'activation' | 'b
       E: number,
       N: number,
       options: {
+        x?: 'f32' | 'int8';
         w?: (typeof weightTypes)[number];
         bias?: boolean;
         share?: number;
@@ -60,11 +68,11 @@ export const linearOp: Op<'x' | 'w' | 'bias' | 'select' | 'y', 'activation' | 'b
         activation?: Activation;
       } = {},
     ): Case<'x' | 'w' | 'bias' | 'select' | 'y', 'activation' | 'block'> => {
-      const { w = 'f32', share, rows = 1, block = 1, activation = 'none' } = options;
+      const { x = 'f32', w = 'f32', share, rows = 1, block = 1, activation = 'none' } = options;
       return {
         name: `[${T},${E}]x[${N},${E}] ${JSON.stringify(options)}`,
         operands: {
-          x: random.numbers([T, E]),
+          x: random.numbers([T, E], x),
           w: random.numbers([N, E], w),
           bias: options.bias ? random.numbers([N]) : undefined,
           select: share === undefined ? undefined : random.selection(rows, N / block, share),
@@ -88,6 +96,18 @@ export const linearOp: Op<'x' | 'w' | 'bias' | 'select' | 'y', 'activation' | 'b
         make(5, 48, 64, { w, share: 0.5, rows: 5, block: 16 }),
         make(5, 48, 64, { w, share: 0.5, rows: 1 }),
       ]),
+      ...weightTypes
+        .filter(isQuantized)
+        .flatMap((w) => [
+          make(1, 1, 1, { x: 'int8', w }),
+          make(1, 31, 5, { x: 'int8', w, bias: true, activation: 'relu' }),
+          make(1, 96, 33, { x: 'int8', w }),
+          make(3, 301, 17, { x: 'int8', w, activation: 'silu' }),
+          make(9, 1100, 7, { x: 'int8', w }),
+          make(1, 257, 40, { x: 'int8', w, share: 0 }),
+          make(1, 257, 40, { x: 'int8', w, share: 0.3 }),
+          make(5, 48, 64, { x: 'int8', w, share: 0.5, rows: 5, block: 16 }),
+        ]),
     ];
   },
 };

@@ -41,8 +41,22 @@ static float extreme(const float* group, int64_t n) {
 
 static int nearest(float value, float step, int low, int high) {
   if (step == 0) return 0;
-  const double q = rint(static_cast<double>(value) / static_cast<double>(step));
+  const float q = rintf(value / step);
   return q < low ? low : q > high ? high : static_cast<int>(q);
+}
+
+// A whole group as int8, as below but W elements at a time: activations are rounded at every step.
+static void encode_bytes(const float* group, uint8_t* codes, uint16_t* scale) {
+  V top = zero();
+  for (int64_t i = 0; i < group_size; i += W) top = max(top, abs(load(group + i)));
+  *scale = to_f16(static_cast<float>(static_cast<double>(peak(top)) / 127));
+  float step[W];
+  store(step, load_f16(scale, 1));
+  if (step[0] == 0) return;
+  for (int64_t i = 0; i < group_size; i += W) {
+    const V q = round(div(load(group + i), set(step[0])));
+    store_i8(reinterpret_cast<int8_t*>(codes) + i, max(set(-127), min(set(127), q)));
+  }
 }
 
 static void encode_group(DType type, const float* group, int64_t n, uint8_t* codes,
@@ -70,7 +84,10 @@ static void encode_row(DType type, const float* row, int64_t E, uint8_t* out) {
   } else {
     memset(out, 0, static_cast<size_t>(row_bytes(type, E)));
     uint16_t* scales = reinterpret_cast<uint16_t*>(out + code_bytes(type, E));
-    for (int64_t e = 0; e < E; e += group_size)
+    int64_t e = 0;
+    for (; type == DType::int8 && e + group_size <= E; e += group_size)
+      encode_bytes(row + e, out + e, scales + e / group_size);
+    for (; e < E; e += group_size)
       encode_group(type, row + e, least(group_size, E - e),
                    out + (type == DType::int8 ? e : e / 2), scales + e / group_size);
   }

@@ -19,9 +19,10 @@ static int tasks(const Command& c, int threads) {
 
 static size_t workspace(const Command& c) {
   const int64_t T = c.operand[x].dim[0];
-  const int64_t panel = T > decode_above && c.operand[w].type != DType::f32
-                            ? batch * c.operand[w].dim[1]
-                            : 0;
+  const int64_t E = c.operand[w].dim[1];
+  if (c.operand[x].type == DType::int8)
+    return static_cast<size_t>(T) * (sizeof(float) * batch + sizeof(Block) * blocks_of(E));
+  const int64_t panel = T > decode_above && c.operand[w].type != DType::f32 ? batch * E : 0;
   return sizeof(float) * static_cast<size_t>(T * batch + panel);
 }
 
@@ -77,11 +78,47 @@ static void project(const Command& c, Chosen outputs, Range range, int64_t t0, i
   }
 }
 
+// The same for activations rounded to int8, whose blocks lie in `blocks`.
+template <class Q>
+static void project_codes(const Command& c, Chosen outputs, Range range, int64_t t0, int64_t T,
+                          float* results, const Block* blocks) {
+  const int64_t E = c.operand[w].dim[1];
+  const int64_t stride = row_bytes(Q::type, E);
+  for (int64_t i = range.begin; i < range.end; i += batch) {
+    const int64_t count = least(batch, range.end - i);
+    int64_t rows[batch];
+    const uint8_t* place[batch];
+    for (int64_t r = 0; r < count; r++) {
+      rows[r] = outputs[i + r];
+      place[r] = c.operand[w].data + rows[r] * stride;
+    }
+    code_dots<Q>(place, count, blocks + t0 * blocks_of(E), T, E, results, batch);
+    finish(c, rows, count, t0, T, results);
+  }
+}
+
+template <class Q>
+static void run_codes(const Command& c, int task, int64_t each, float* results) {
+  const Operand& input = c.operand[x];
+  const auto [T, E] = input.matrix();
+  Block* blocks = reinterpret_cast<Block*>(results + T * batch);
+  for (int64_t t = 0; t < T; t++)
+    prepare_blocks<Q>(input.data + t * row_bytes(DType::int8, E), E, blocks + t * blocks_of(E));
+  for (int64_t t = 0; t < T; t += each) {
+    const Chosen outputs = chosen(c.operand[select], t, c.operand[w].dim[0],
+                                  static_cast<int64_t>(c.param[block]));
+    project_codes<Q>(c, outputs, share(outputs.size(), task, c.tasks), t, each, results, blocks);
+  }
+}
+
 static void run(const Command& c, int task, float* results) {
   const Operand& weights = c.operand[w];
   const int64_t T = c.operand[x].dim[0];
   const int64_t each = per_row(c.operand[select]) ? 1 : T;
   memset(results, 0, sizeof(float) * static_cast<size_t>(T * batch));
+  if (c.operand[x].type == DType::int8)
+    return weights.type == DType::int8 ? run_codes<Codes8>(c, task, each, results)
+                                       : run_codes<Codes4>(c, task, each, results);
   with_weights(weights.type, [&](auto type) {
     for (int64_t t = 0; t < T; t += each) {
       const Chosen outputs = chosen(c.operand[select], t, weights.dim[0],

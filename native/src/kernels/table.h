@@ -12,6 +12,7 @@
 #include "decode.h"
 //
 #include "dot.h"
+#include "dot_codes.h"
 #include "outer.h"
 //
 #include "attention.h"
