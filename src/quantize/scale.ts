@@ -10,7 +10,7 @@ export function codeOf(value: number, step: number, type: Codes): number {
 }
 
 /** Divisors of the largest magnitude that are tried as the step of an int4 group. */
-const divisors = Float64Array.from({ length: 15 }, (_, i) => 7 + i * 0.125);
+const divisors = Float64Array.from({ length: 15 }, (_, i) => 7 + i * 0.2);
 
 /**
  * f16 bits of the step of one group that loses least: the sum of weight · (value - code · step)².
