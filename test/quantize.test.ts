@@ -5,9 +5,12 @@
 import { cp, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PassThrough, Readable } from 'node:stream';
+import { text as textOf } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { backends, openBackend } from '../src/backends/index.ts';
+import { run } from '../src/cli/run.ts';
 import { Engine, type OpenOptions } from '../src/engine/engine.ts';
 import { inspect } from '../src/engine/inspect.ts';
 import { EngineError } from '../src/errors.ts';
@@ -15,7 +18,7 @@ import { hashCheckpoint, loadCheckpoint } from '../src/loaders/checkpoint.ts';
 import { writePredictor } from '../src/loaders/predictor.ts';
 import { Inputs } from '../src/ops/cases.ts';
 import type { PredictorFile, SitePredictor } from '../src/predictor.ts';
-import { quantize, type QuantizeOptions } from '../src/quantize/quantize.ts';
+import { quantize, type QuantizeOptions, type QuantizeResult } from '../src/quantize/quantize.ts';
 
 const parity = fileURLToPath(new URL('data/parity/', import.meta.url));
 const families = ['llama-gqa-tied', 'llama-bias', 'opt', 'opt-350m', 'gpt-neox', 'gpt-neox-relu'];
@@ -244,6 +247,43 @@ describe('a request is refused', () => {
     });
     await expect(work).rejects.toThrow('aborted');
     expect(await readdir(folder)).toEqual(names);
+  });
+});
+
+describe('the command', () => {
+  async function dejavu(...argv: string[]): Promise<{ status: number; stdout: string }> {
+    const [stdout, stderr] = [new PassThrough(), new PassThrough()];
+    const [out, err] = [textOf(stdout), textOf(stderr)];
+    const status = await run(argv, {
+      ...{ stdin: Readable.from([]), stdout, stderr, env: {} },
+      signal: new AbortController().signal,
+    });
+    stdout.end();
+    stderr.end();
+    await err;
+    return { status, stdout: await out };
+  }
+
+  it('prints the result as JSON, and the folder generates', async () => {
+    const output = join(folder, 'by-command');
+    const made = await dejavu('quantize', `${parity}llama`, '--bits', '8', '-o', output, '--json');
+    expect(made.status).toBe(0);
+    const { weightBytes, ...result } = JSON.parse(made.stdout) as QuantizeResult;
+    expect(result).toEqual({ output, bits: 8, group: 32, method: 'rtn' });
+    expect((await inspect(output)).weightBytes).toBe(weightBytes);
+    const ids = ['--ids', '5,17,9', '--max-tokens', '3', '--temperature', '0'];
+    expect((await dejavu('generate', output, ...ids)).status).toBe(0);
+  });
+
+  it.each([
+    ['no bits', ['-o', 'x']],
+    ['no folder', ['--bits', '4']],
+    ['other bits', ['--bits', '5', '-o', 'x']],
+    ['a method that is none', ['--bits', '4', '-o', 'x', '--method', 'best']],
+  ])('refuses %s with status 2', async (_what, flags) => {
+    const { status, stdout } = await dejavu('quantize', `${parity}llama`, ...flags, '--json');
+    expect(status).toBe(2);
+    expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'BAD_REQUEST' } });
   });
 });
 
