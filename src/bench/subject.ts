@@ -85,7 +85,7 @@ export function syntheticSubject(
     name: shape.name,
     synthetic: true,
     backend,
-    model,
+    model: { ...model, roundsActivations: true },
     weights: dtype,
     context: description.context,
     methods: names.map((name) => {

@@ -13,6 +13,8 @@ import { byteLength, type Tensor } from '../tensor.ts';
 export interface Model {
   readonly family: Family;
   readonly config: unknown;
+  /** Round activations to int8 before products with quantized weights. Default false. */
+  readonly roundsActivations?: boolean;
   readonly description: Description;
   readonly weights: Weights;
 }
@@ -68,7 +70,7 @@ export class StepProgram implements Disposable {
     const { rows } = options;
     const input = (): Tensor => backend.allocate('i32', [rows], 'state');
     const inputs = { tokens: input(), positions: input(), sequences: input() };
-    const g = new Recorder();
+    const g = new Recorder({ roundsActivations: model.roundsActivations ?? false });
     const observed = observe(method.begin(g, inputs), model.description.layers);
     const forward = model.family.forward(g, model.config, model.weights, {
       tokens: inputs.tokens,

@@ -136,7 +136,9 @@ export interface LinearInput {
 
 /** Record a `linear`; returns y [T, N]. */
 export function linear(g: Recorder, input: LinearInput): Tensor {
-  const { x, w, bias, select, block = 1, activation = 'none' } = input;
+  const { w, bias, select, block = 1, activation = 'none' } = input;
+  const round = g.roundsActivations && isQuantized(w.dtype);
+  const x = round ? g.once(input.x, () => encode(g, input.x, 'int8')) : input.x;
   const y = g.scratch('f32', [x.shape[0], w.shape[0]]);
   g.record(linearOp, { x, w, bias, select, y }, { activation: activationCode(activation), block });
   return y;
