@@ -18,7 +18,7 @@ export interface Provenance {
   /** sha256 of the checkpoint it was trained for. */
   readonly modelHash: string;
   readonly family: string;
-  /** sha256 of the calibration text. */
+  /** sha256 of the calibration text's ids. */
   readonly textHash: string;
   /** Ids the predictors were fitted on, and those held out to calibrate and measure. */
   readonly tokens: number;

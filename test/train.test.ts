@@ -126,6 +126,33 @@ describe('train', () => {
     expect(await density({ recall: 0.5 })).toBeLessThan(await density({ recall: 0.99 }));
   });
 
+  it.each(['opt', 'llama-gqa-tied', 'gpt-neox'])(
+    'serves %s, whatever its activation',
+    async (name) => {
+      const model = join(folder, name);
+      cpSync(fileURLToPath(new URL(`data/parity/${name}`, import.meta.url)), model, {
+        recursive: true,
+      });
+      {
+        await using engine = await Engine.open(model, {
+          weights: 'f32',
+          context: 64,
+          sparsity: 'dense',
+        });
+        const { loss } = await train(engine, {
+          ...options(name),
+          output: join(model, 'predictor.safetensors'),
+        });
+        expect(loss.sparse / loss.dense).toBeLessThan(1.02);
+      }
+      await using engine = await Engine.open(model, { weights: 'f32', maxLoss: 0.05 });
+      const { density } = await engine.generate([5, 17, 9], { maxTokens: 8, ignoreEnd: true })
+        .result;
+      expect(density.neurons).toBeLessThan(1);
+      expect(density.neurons).toBeGreaterThan(0);
+    },
+  );
+
   it('refuses a predictor of another model, and a loss it was not calibrated for', async () => {
     const other = fileURLToPath(new URL('data/parity/llama-relu', import.meta.url));
     await expect(Engine.open(other, { predictor: join(folder, 'a') })).rejects.toMatchObject({

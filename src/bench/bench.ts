@@ -71,11 +71,10 @@ interface Entrant {
   readonly session: Session;
   readonly usage: Usage;
   readonly decode: number[];
-  readonly prefill: number[];
 }
 
 /**
- * Measure every method of a subject: decode through the method, and prefill, which is dense for all.
+ * Measure every method of a subject: decode through the method, and prefill, dense whatever the method.
  *
  * Methods take turns within each round, so that a machine that slows down slows them all; figures are
  * medians over rounds, ratios are formed within a round.
@@ -93,20 +92,26 @@ export async function benchSubject(
   const entrants: Entrant[] = subject.methods.map((method) => {
     const session = new Session(backend, model, { method, policy: full, capacity });
     const usage = new Usage(layers, session.denseBytes());
-    return { method, session, usage, decode: [], prefill: [] };
+    return { method, session, usage, decode: [] };
   });
+  const prefill: number[] = [];
   try {
     for (let round = -1; round < rounds; round++) {
-      for (const { session, usage, decode, prefill } of entrants) {
+      for (const entrant of entrants) {
+        const { session, usage, decode } = entrant;
         signal?.throwIfAborted();
-        session.truncate(0);
-        const prefillSeconds = await timed(() => session.prefill(prompt));
-        const decodeSeconds = await timed(async () => {
+        // The first round records programs and warms caches; later ones keep the prompt's cache.
+        if (round < 0 || entrant === entrants[0]) {
+          session.truncate(0);
+          const seconds = await timed(() => session.prefill(prompt));
+          if (round >= 0) prefill.push(context / seconds);
+        }
+        session.truncate(context);
+        const seconds = await timed(async () => {
           for (let i = 0; i < steps; i++) await session.decode(prompt[i]);
         });
-        if (round < 0) continue; // The first round records programs and warms caches.
-        prefill.push(context / prefillSeconds);
-        decode.push(steps / decodeSeconds);
+        if (round < 0) continue;
+        decode.push(steps / seconds);
         usage.add(await session.usage());
       }
       options.onRound?.(round + 1, rounds);
@@ -133,7 +138,7 @@ export async function benchSubject(
       });
     }
     const bytes = first.usage.bytesPerToken().dense / context;
-    const tokensPerSecond = spread(first.prefill);
+    const tokensPerSecond = spread(prefill);
     runs.push({
       method: first.method.name,
       weights,

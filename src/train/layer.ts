@@ -12,6 +12,8 @@ import type { PredictorType } from './rank.ts';
 
 export interface FitOptions {
   readonly type: PredictorType;
+  /** The activation makes exact zeros: a neuron is active where it is not zero. */
+  readonly exactZeros: boolean;
   readonly rank: number;
   readonly headRank: number;
   readonly steps: number;
@@ -65,14 +67,14 @@ export async function fitLayer(
   const targets = [
     {
       pick: (e: Examples) => e.neurons,
-      label: neuronLabels(sample.neurons),
+      label: labelsAbove(options.exactZeros ? 0 : average(sample.neurons), sample.neurons),
       shape: { inputs, rank: options.rank, units: neurons },
     },
     ...(heads
       ? [
           {
             pick: (e: Examples) => e.heads,
-            label: headLabels(sample.heads),
+            label: labelsAbove(average(sample.heads), sample.heads),
             shape: { inputs, rank: options.headRank, units: heads },
           },
         ]
@@ -120,28 +122,25 @@ interface Labels {
 /** Largest weight of one active unit, in means. */
 const largestWeight = 30;
 
-/** A neuron is active where its activation is not zero. */
-function neuronLabels(sample: Float32Array): Labels {
-  return { isActive: (c) => c > 0, weigh: weighAbove(0, sample) };
-}
-
-/** A head is active where it contributes more than heads of this layer do in the mean. */
-function headLabels(sample: Float32Array): Labels {
-  const bound = total(sample) / sample.length;
-  return { isActive: (c) => c > bound, weigh: weighAbove(bound, sample) };
-}
-
-/** What is above the bound weighs in proportion, what is not nothing. */
-function weighAbove(bound: number, sample: Float32Array): (contributions: Float32Array) => void {
+/**
+ * Active is what contributes more than `bound`, and weighs in proportion. For neurons of ReLU models the
+ * bound is 0; heads and neurons that are never exactly zero are active above their layer's average.
+ */
+function labelsAbove(bound: number, sample: Float32Array): Labels {
   const active = sample.filter((c) => c > bound);
   const scale = active.length / Math.max(total(active), 1e-30);
-  return (contributions) => {
-    for (let i = 0; i < contributions.length; i++) {
-      const c = contributions[i];
-      contributions[i] = c > bound ? Math.min(largestWeight, c * scale) : 0;
-    }
+  return {
+    isActive: (c) => c > bound,
+    weigh(contributions) {
+      for (let i = 0; i < contributions.length; i++) {
+        const c = contributions[i];
+        contributions[i] = c > bound ? Math.min(largestWeight, c * scale) : 0;
+      }
+    },
   };
 }
+
+const average = (values: Float32Array): number => total(values) / values.length;
 
 function activeRates(
   contributions: Float32Array,

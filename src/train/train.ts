@@ -5,6 +5,7 @@ import { EngineError } from '../errors.ts';
 import { hashCheckpoint } from '../loaders/checkpoint.ts';
 import { sha256 } from '../loaders/fs.ts';
 import { writePredictor } from '../loaders/predictor.ts';
+import { makesZeros } from '../ops/activation.ts';
 import type { OperatingPoint, PredictorFile, Provenance } from '../predictor.ts';
 import {
   assemble,
@@ -165,6 +166,7 @@ export async function train(engine: Engine, options: TrainOptions): Promise<Trai
         layer,
         {
           ...{ type, steps, batch, seed, signal },
+          exactZeros: makesZeros(description.activation),
           rank: ranks[layer],
           headRank: headRank(description),
           onStep: () => fitting.advance(`fit layer ${layer + 1} of ${layers}`),
