@@ -3,9 +3,11 @@ import { EngineError } from '../errors.ts';
 /**
  * Shapes that speed is measured on without weights, and how dense their layers are.
  *
- * Densities of neurons are those that Polar-Sparsity calibrated for OPT-6.7B at batch 1 (router misses
+ * Densities of neurons of OPT are those that Polar-Sparsity calibrated for OPT-6.7B at batch 1 (router misses
  * included, so above what is truly active), as means over the first, middle and last third of the
- * layers; half of the heads, as Deja Vu reports for OPT-175B at no loss. Block 0 computes all heads.
+ * layers; half of the heads, as Deja Vu reports for OPT-175B at no loss. Llama shapes are those of ReGLU
+ * variants: 30 % of the neurons, as PowerInfer measured for Llama-2-7B, and all heads. Block 0 computes
+ * all heads.
  */
 export interface Shape {
   readonly name: string;
@@ -36,6 +38,31 @@ const optConfig = (
   torch_dtype: 'float16',
 });
 
+const llamaConfig = (
+  hidden_size: number,
+  intermediate_size: number,
+  num_hidden_layers: number,
+  num_key_value_heads: number,
+): Record<string, unknown> => ({
+  model_type: 'llama',
+  hidden_size,
+  intermediate_size,
+  num_hidden_layers,
+  num_attention_heads: 32,
+  num_key_value_heads,
+  vocab_size: 32000,
+  max_position_embeddings: 4096,
+  hidden_act: 'relu',
+  // Biases let the gate be as sparse as the profile says; they are a thousandth of the weights.
+  mlp_bias: true,
+  rms_norm_eps: 1e-5,
+  rope_theta: 10000,
+  tie_word_embeddings: false,
+  bos_token_id: 1,
+  eos_token_id: 2,
+  torch_dtype: 'float16',
+});
+
 export const shapes: readonly Shape[] = [
   {
     name: 'opt-1.3b',
@@ -48,6 +75,18 @@ export const shapes: readonly Shape[] = [
     config: optConfig(4096, 32, 32),
     neurons: [0.034, 0.082, 0.165],
     heads: 0.5,
+  },
+  {
+    name: 'llama-1.1b',
+    config: llamaConfig(2048, 5632, 22, 4),
+    neurons: [0.3, 0.3, 0.3],
+    heads: 1,
+  },
+  {
+    name: 'llama2-7b',
+    config: llamaConfig(4096, 11008, 32, 32),
+    neurons: [0.3, 0.3, 0.3],
+    heads: 1,
   },
 ];
 

@@ -45,7 +45,7 @@ const syntheticRank = 128;
 /**
  * A model of a shape with random weights, sparse as its profile says.
  *
- * Biases of the up projection are set so that as many neurons fire as the profile selects: `exact` and
+ * Biases of the first projection (up, or gate) are set so that as many neurons fire as the profile selects: `exact` and
  * `oracle` meet their true density. A random predictor cannot know which, so what it selects is
  * computed to the end, zeros too: it is charged for every neuron, as if all it selected were active.
  */
@@ -65,8 +65,9 @@ export function syntheticSubject(
   });
   const { description } = model;
   const { layers, neurons, heads } = description;
+  const first = description.gated ? 'gateProj' : 'upProj';
   for (let layer = 0; layer < layers; layer++) {
-    const bias = model.weights.get(`layers.${layer}.mlp.upProj.bias`);
+    const bias = model.weights.get(`layers.${layer}.mlp.${first}.bias`);
     const quantile = normalQuantile(1 - neuronShare(shape, layer, layers));
     backend.write(bias, new Float32Array(neurons).fill(-quantile));
   }
@@ -136,7 +137,7 @@ function randomPredictor(backend: Backend, description: Description, shape: Shap
   });
   const nets = Array.from({ length: layers }, (_, layer) => ({
     neurons: net(neurons, syntheticRank),
-    heads: layer === 0 ? undefined : net(heads, headRank(description)),
+    heads: layer === 0 || shape.heads === 1 ? undefined : net(heads, headRank(description)),
   }));
   return {
     weightBytes: owned.reduce((sum, { storage }) => sum + storage!.bytes, 0),
