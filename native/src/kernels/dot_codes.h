@@ -6,12 +6,16 @@ namespace dejavu::DEJAVU_ISA {
 
 constexpr int64_t block_size = block_groups * group_size;
 
+// Most rows of weights a tile takes at a time.
+constexpr int code_rows = 8;
+
 static inline int64_t blocks_of(int64_t E) { return (E + block_size - 1) / block_size; }
 
 // How a block of codes of each weight type is laid out and multiplied.
 struct Codes8 {
   static constexpr DType type = DType::int8;
   static constexpr int64_t bytes = block_size;
+  static constexpr int rows = 4;  // of a tile
   static Block block(const int8_t* x, const float* scales) { return block_i8(x, scales); }
   static V dot(const uint8_t* w, const Block& x) {
     return dot_i8(reinterpret_cast<const int8_t*>(w), x);
@@ -21,6 +25,7 @@ struct Codes8 {
 struct Codes4 {
   static constexpr DType type = DType::int4;
   static constexpr int64_t bytes = block_size / 2;
+  static constexpr int rows = code_rows;
   static Block block(const int8_t* x, const float* scales) { return block_i4(x, scales); }
   static V dot(const uint8_t* w, const Block& x) { return dot_i4(w, x); }
   static V spread(const float* scales) { return spread_i4(scales); }
@@ -48,10 +53,14 @@ static void prepare_blocks(const uint8_t* row, int64_t E, Block* out) {
   }
 }
 
-// out[t * out_stride + r] = w[r] · x[t] for R rows and T activations of `blocks` blocks each.
+// out[t * out_stride + r] = w[r] · x[t] for R rows and T activations of `blocks` blocks each. `ahead`:
+// rows to prefetch meanwhile, or null.
 template <class Q, int R, int T>
-static void code_tile(const uint8_t* const* w, const Block* x, int64_t E, float* out,
-                      int64_t out_stride) {
+static void code_tile(const uint8_t* const* w, const uint8_t* const* ahead, const Block* x,
+                      int64_t E, float* out, int64_t out_stride) {
+  const int64_t row = row_bytes(Q::type, E);
+  const int64_t step = R * (row * block_size / E + 1);
+  Ahead next(ahead, R, 0, row);
   const int64_t blocks = blocks_of(E), whole = E / block_size;
   Scales scales[R];
   V sums[R][T];
@@ -67,6 +76,7 @@ static void code_tile(const uint8_t* const* w, const Block* x, int64_t E, float*
       scales[r].prepare(b0 * block_size, least(b1 * block_size, E));
     }
     for (int64_t b = b0; b < b1; b++) {
+      next.ask(step);
       uint8_t rest[R][Q::bytes];
       for (int r = 0; r < R; r++) {
         const uint8_t* codes = w[r] + b * Q::bytes;
@@ -87,27 +97,27 @@ static void code_tile(const uint8_t* const* w, const Block* x, int64_t E, float*
     for (int t = 0; t < T; t++) out[t * out_stride + r] = sum(sums[r][t]);
 }
 
-// All dot products of `rows` rows and T activations.
+// All dot products of `rows` rows and T activations. `ahead` as above, one for each row.
 template <class Q>
-static void code_dots(const uint8_t* const* w, int64_t rows, const Block* x, int64_t T, int64_t E,
-                      float* out, int64_t out_stride) {
-  constexpr int R = 4, most_t = 4;
+static void code_dots(const uint8_t* const* w, const uint8_t* const* ahead, int64_t rows,
+                      const Block* x, int64_t T, int64_t E, float* out, int64_t out_stride) {
+  constexpr int most_t = 4;
   const int64_t blocks = blocks_of(E);
   for (int64_t t = 0, n; t < T; t += n) {
     n = T - t >= most_t ? most_t : 1;
     const Block* from = x + t * blocks;
     float* to = out + t * out_stride;
+    const uint8_t* const* next = t == 0 ? ahead : nullptr;
+    const auto tile = [&]<int R>(int64_t r) {
+      const uint8_t* const* then = next ? next + r : nullptr;
+      if (n == most_t)
+        code_tile<Q, R, most_t>(w + r, then, from, E, to + r, out_stride);
+      else
+        code_tile<Q, R, 1>(w + r, then, from, E, to + r, out_stride);
+    };
     int64_t r = 0;
-    for (; r + R <= rows; r += R)
-      if (n == most_t)
-        code_tile<Q, R, most_t>(w + r, from, E, to + r, out_stride);
-      else
-        code_tile<Q, R, 1>(w + r, from, E, to + r, out_stride);
-    for (; r < rows; r++)
-      if (n == most_t)
-        code_tile<Q, 1, most_t>(w + r, from, E, to + r, out_stride);
-      else
-        code_tile<Q, 1, 1>(w + r, from, E, to + r, out_stride);
+    for (; r + Q::rows <= rows; r += Q::rows) tile.template operator()<Q::rows>(r);
+    for (; r < rows; r++) tile.template operator()<1>(r);
   }
 }
 

@@ -87,12 +87,11 @@ static void project_codes(const Command& c, Chosen outputs, Range range, int64_t
   for (int64_t i = range.begin; i < range.end; i += batch) {
     const int64_t count = least(batch, range.end - i);
     int64_t rows[batch];
-    const uint8_t* place[batch];
-    for (int64_t r = 0; r < count; r++) {
-      rows[r] = outputs[i + r];
-      place[r] = c.operand[w].data + rows[r] * stride;
-    }
-    code_dots<Q>(place, count, blocks + t0 * blocks_of(E), T, E, results, batch);
+    const uint8_t* place[batch + Q::rows];
+    for (int64_t r = 0; r < count; r++) rows[r] = outputs[i + r];
+    for (int64_t r = 0; r < count + Q::rows; r++)
+      place[r] = c.operand[w].data + outputs[least(i + r, range.end - 1)] * stride;
+    code_dots<Q>(place, place + Q::rows, count, blocks + t0 * blocks_of(E), T, E, results, batch);
     finish(c, rows, count, t0, T, results);
   }
 }
