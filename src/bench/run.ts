@@ -12,7 +12,8 @@ import {
 import { findShape } from './shapes.ts';
 import { engineSubject, syntheticSubject } from './subject.ts';
 
-export type BenchWeights = 'f32' | 'f16' | 'int8' | 'int4';
+/** `auto`: what the file has; shapes are those of f16 files. */
+export type BenchWeights = 'auto' | 'f32' | 'f16' | 'int8' | 'int4';
 
 export interface BenchTarget {
   /** A model by name or folder … */
@@ -50,7 +51,7 @@ export async function bench(
       const names = target.methods ?? shapeMethods;
       const { memoryLimit } = options;
       const subject = syntheticSubject(found, backend, {
-        weights,
+        weights: weights === 'auto' ? 'f16' : weights,
         names,
         ...(memoryLimit === undefined ? {} : { memoryLimit }),
       });

@@ -186,7 +186,7 @@ export const benchFlags = {
   weights: flag(
     '--weights <types>',
     'types of weights to measure, e.g. f32,int8 (default: f32,int8)',
-    list(oneOf(weightTypes)),
+    list(oneOf(['auto', ...weightTypes])),
   ),
   methods: flag(
     '--methods <names>',
