@@ -30,7 +30,15 @@ const fallback = 'the TypeScript backend will be used, which is slow';
 /** Instruction sets of each processor family and their compiler flags. */
 const isaFlags = {
   x64: {
-    avx512: ['-mavx512f', '-mavx512bw', '-mavx512dq', '-mavx512vl', '-mavx512vnni', '-mfma', '-mf16c'],
+    avx512: [
+      '-mavx512f',
+      '-mavx512bw',
+      '-mavx512dq',
+      '-mavx512vl',
+      '-mavx512vnni',
+      '-mfma',
+      '-mf16c',
+    ],
     avx2: ['-mavx2', '-mfma', '-mf16c'],
     scalar: [],
   },
