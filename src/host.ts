@@ -53,17 +53,23 @@ export function rowReader(t: HostTensor): (row: number, into: Float32Array) => v
     case 'int8':
     case 'int4': {
       const { codes, scales, stride, scaleStart } = quantized(t, t.dtype);
-      const code =
-        t.dtype === 'int8'
-          ? (start: number, i: number) => codes[start + i]
-          : (start: number, i: number) => {
-              const byte = codes[start + int4Byte(i)];
-              return (i & 16 ? (byte >> 4) & 15 : byte & 15) - 8;
-            };
+      const wide = t.dtype === 'int8';
       return (row, into) => {
         const start = row * stride;
-        for (let i = 0; i < columns; i++)
-          into[i] = code(start, i) * f16ToF32[scales[scaleStart(row) + ((i / quantGroup) | 0)]];
+        let scale = scaleStart(row);
+        for (let first = 0; first < columns; first += quantGroup) {
+          const step = f16ToF32[scales[scale++]];
+          const last = Math.min(first + quantGroup, columns);
+          if (wide) {
+            for (let i = first; i < last; i++) into[i] = codes[start + i] * step;
+            continue;
+          }
+          const half = Math.min(first + quantGroup / 2, last);
+          const bytes = start + first / 2;
+          for (let i = first; i < half; i++) into[i] = ((codes[bytes + i - first] & 15) - 8) * step;
+          for (let i = half; i < last; i++)
+            into[i] = (((codes[bytes + i - half] >> 4) & 15) - 8) * step;
+        }
       };
     }
     default:

@@ -59,12 +59,15 @@ export const doctor = command({
 });
 
 const describe = ({ backends, threads, bandwidthGBs }: Diagnosis): string =>
-  table([
-    ['backend', 'works', 'runs on'],
-    ...backends.map(({ name, works, reason, isa, device }) => [
-      name,
-      works ? 'yes' : 'no',
-      reason ?? isa ?? device ?? 'plain TypeScript',
+  [
+    table([
+      ['backend', 'works', 'runs on'],
+      ...backends.map(({ name, works, isa, device }) => [
+        name,
+        works ? 'yes' : 'no',
+        works ? (isa ?? device ?? 'plain TypeScript') : '',
+      ]),
     ]),
-  ]) +
-  `\n${backends.find(({ works }) => works)?.name} uses ${threads} threads and reads ${bandwidthGBs.toFixed(1)} GB/s (best of several sums over 1 GiB)\n`;
+    ...backends.flatMap(({ reason }) => (reason === undefined ? [] : [`\n${reason}\n`])),
+    `\n${backends.find(({ works }) => works)?.name} uses ${threads} threads and reads ${bandwidthGBs.toFixed(1)} GB/s (best of several sums over 1 GiB)\n`,
+  ].join('');
