@@ -13,12 +13,12 @@ import { backends, openBackend } from '../src/backends/index.ts';
 import { run } from '../src/cli/run.ts';
 import { Engine, type OpenOptions } from '../src/engine/engine.ts';
 import { inspect } from '../src/engine/inspect.ts';
-import { EngineError } from '../src/errors.ts';
 import { hashCheckpoint, loadCheckpoint } from '../src/loaders/checkpoint.ts';
 import { writePredictor } from '../src/loaders/predictor.ts';
 import { Inputs } from '../src/ops/cases.ts';
 import type { PredictorFile, SitePredictor } from '../src/predictor.ts';
 import { quantize, type QuantizeOptions, type QuantizeResult } from '../src/quantize/quantize.ts';
+import { codeOf } from './code-of.ts';
 
 const parity = fileURLToPath(new URL('data/parity/', import.meta.url));
 const families = ['llama-gqa-tied', 'llama-bias', 'opt', 'opt-350m', 'gpt-neox', 'gpt-neox-relu'];
@@ -48,16 +48,6 @@ async function logits(model: string, options: OpenOptions): Promise<Float32Array
   await using engine = await Engine.open(model, { sparsity: 'dense', ...options });
   using session = engine.session();
   return await session.prefill(Int32Array.from(prompt));
-}
-
-async function codeOf(work: Promise<unknown>): Promise<string> {
-  try {
-    await work;
-  } catch (error) {
-    if (error instanceof EngineError) return error.code;
-    throw error;
-  }
-  return 'none';
 }
 
 describe.each(families)('%s', (name) => {

@@ -75,8 +75,9 @@ std::shared_ptr<Program> Program::parse(const double* tape, size_t length,
       }
       command.tasks = kernel.tasks ? std::max(1, kernel.tasks(command, threads)) : 1;
       if (kernel.workspace) workspace = std::max(workspace, kernel.workspace(command));
-      if (kernel.shared && command.tasks > 1) {
-        program->shared.push_back(Memory::allocate(kernel.shared(command)));
+      const size_t shared = kernel.shared && command.tasks > 1 ? kernel.shared(command) : 0;
+      if (shared) {
+        program->shared.push_back(Memory::allocate(shared));
         if (!program->shared.back()) {
           *error = "memory that tasks share";
           return nullptr;

@@ -91,7 +91,7 @@ struct Kernel {
   // Bytes of private memory `run` needs; null: none.
   size_t (*workspace)(const Command&);
   void (*run)(const Command&, int task, float* workspace);
-  // Bytes that all tasks of a command share, zeroed once; null: none.
+  // Bytes that all tasks of a command share, zeroed once; null or 0: none.
   size_t (*shared)(const Command&) = nullptr;
 };
 

@@ -34,7 +34,10 @@ export interface Inspection extends Omit<Description, 'endIds'> {
   };
 }
 
-/** What a model is, from its files' headers: no weight is read. */
+/**
+ * What a model is, from its files' headers. Weights are read only to compare their hash with that of a
+ * predictor beside them.
+ */
 export async function inspect(model: string): Promise<Inspection> {
   const path = bundledModel(model) ?? model;
   const folder = await openFolder(path);

@@ -47,7 +47,6 @@ export interface StepUsage {
 /** One recorded forward pass of a fixed number of rows, run as often as wanted. */
 export class StepProgram implements Disposable {
   readonly #backend: Backend;
-  readonly #options: StepOptions;
   readonly #inputs: Readonly<Record<'tokens' | 'positions' | 'sequences', Tensor>>;
   /** Targets i32 [T] or reference logits f32 [T, V] of the measure. */
   readonly #expected: Tensor | undefined;
@@ -102,7 +101,6 @@ export class StepProgram implements Disposable {
     tallies.record(g, this.#counts);
 
     this.#backend = backend;
-    this.#options = options;
     this.#inputs = inputs;
     this.#forward = forward;
     this.#description = model.description;
@@ -160,11 +158,6 @@ export class StepProgram implements Disposable {
 
   async #floats(tensor: Tensor): Promise<Float32Array> {
     return new Float32Array((await this.#backend.read(tensor, this.#program)).buffer);
-  }
-
-  /** T */
-  get rows(): number {
-    return this.#options.rows;
   }
 
   [Symbol.dispose](): void {

@@ -63,16 +63,25 @@ export async function loadCheckpoint(
     weights.release();
     throw error;
   }
-  return {
-    family,
-    config,
-    description: family.describe(config),
-    weights,
-    weightBytes,
-    dtype,
-    release: () => weights.release(),
-  };
+  return checkpointOf(family, config, weights, weightBytes, dtype);
 }
+
+/** A model whose weights are all in memory. */
+export const checkpointOf = (
+  family: Family,
+  config: unknown,
+  weights: StoredWeights,
+  weightBytes: number,
+  dtype: WeightType,
+): Checkpoint => ({
+  family,
+  config,
+  description: family.describe(config),
+  weights,
+  weightBytes,
+  dtype,
+  release: () => weights.release(),
+});
 
 /** What will be loaded, all of it found and checked. */
 interface PlannedLoad {

@@ -5,9 +5,9 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Backend } from '../backend.ts';
 import { reference } from '../backends/reference/index.ts';
-import { EngineError } from '../errors.ts';
 import { quantize } from '../quantize/quantize.ts';
 import { hashCheckpoint, isCheckpoint, loadCheckpoint } from './checkpoint.ts';
+import { codeOf } from '../../test/code-of.ts';
 
 const source = fileURLToPath(new URL('../../test/data/parity/llama-bias', import.meta.url));
 let folder: string;
@@ -54,16 +54,6 @@ async function variant(change: {
     await writeFile(join(path, 'config.json'), JSON.stringify(json));
   }
   return path;
-}
-
-async function codeOf(work: Promise<unknown>): Promise<string> {
-  try {
-    await work;
-  } catch (error) {
-    if (error instanceof EngineError) return error.code;
-    throw error;
-  }
-  return 'none';
 }
 
 const up = 'layers.1.mlp.upProj';

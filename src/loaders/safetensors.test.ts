@@ -3,28 +3,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { EngineError } from '../errors.ts';
 import { hostTensor, rowWriter, u32 } from '../host.ts';
 import type { HostTensor } from '../op.ts';
 import type { Source } from '../source.ts';
 import { readSafetensors, writeSafetensors } from './files.ts';
 import { openFolder } from './fs.ts';
 import { encodeTensors, openTensors, readHeader, readTensors } from './safetensors.ts';
+import { codeOf } from '../../test/code-of.ts';
 
 let folder: string;
 beforeAll(async () => void (folder = await mkdtemp(join(tmpdir(), 'safetensors-'))));
 afterAll(() => rm(folder, { recursive: true }));
-
-/** The code that work fails with. */
-async function codeOf(work: Promise<unknown>): Promise<string> {
-  try {
-    await work;
-  } catch (error) {
-    if (error instanceof EngineError) return error.code;
-    throw error;
-  }
-  return 'none';
-}
 
 function memory(bytes: Uint8Array): Source {
   return {

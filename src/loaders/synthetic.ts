@@ -3,7 +3,7 @@ import { hostTensor, rowWriter } from '../host.ts';
 import type { WeightSpec } from '../model.ts';
 import { familyOf } from '../models/index.ts';
 import { rowBytes } from '../tensor.ts';
-import type { Checkpoint } from './checkpoint.ts';
+import { type Checkpoint, checkpointOf } from './checkpoint.ts';
 import type { WeightType } from './convert.ts';
 import { expectFit, plannedBytes, rowSquares, StoredWeights } from './weights.ts';
 
@@ -54,15 +54,7 @@ export function syntheticCheckpoint(
     weights.release();
     throw error;
   }
-  return {
-    family,
-    config,
-    description: family.describe(config),
-    weights,
-    weightBytes,
-    dtype,
-    release: () => weights.release(),
-  };
+  return checkpointOf(family, config, weights, weightBytes, dtype);
 }
 
 /** Random rows, encoded, and their sums of squares. */

@@ -6,7 +6,6 @@ import type { HostTensor } from '../op.ts';
 import { byteLength, slice, type Tensor } from '../tensor.ts';
 import type { WeightType } from './convert.ts';
 
-export type Specs = Readonly<Record<string, WeightSpec>>;
 export type Constants = Readonly<Record<string, Float32Array>>;
 
 /** Bytes of a file that are in memory at once, but for transposed tensors, which are there whole. */

@@ -6,7 +6,7 @@ import { adam, bceGradient, reluGradient, weightGradient } from '../ops/training
 import { Recorder } from '../program.ts';
 import type { DType, Tensor } from '../tensor.ts';
 
-/** Hyperparameters of AdamW; decay is on the matrices alone. */
+/** Hyperparameters of AdamW; nothing decays. */
 const adamW = { beta1: 0.9, beta2: 0.99, eps: 1e-10, decay: 0 } as const;
 
 /** Weight of an inactive unit in the loss; active ones weigh their contribution, mean 1. */
@@ -47,7 +47,6 @@ export class Fit implements Disposable {
   readonly #x: Tensor;
   readonly #labels: Tensor;
   readonly #schedule: Tensor;
-  readonly #losses: Tensor;
   readonly #weights: Readonly<Record<keyof Net, Tensor>>;
   readonly #owned: Tensor[] = [];
   #step = 0;
@@ -94,7 +93,7 @@ export class Fit implements Disposable {
       activation: 'relu',
     });
     const scores = linear(g, { x: inner, w: rounded.up, bias: weights.upBias });
-    const { ds, losses } = bceGradient(g, scores, this.#labels, negativeWeight);
+    const { ds } = bceGradient(g, scores, this.#labels, negativeWeight);
     const dInner = reluGradient(g, linearTransposed(g, { x: ds, w: rounded.up }), inner);
     const up = weightGradient(g, ds, inner);
     const down = weightGradient(g, dInner, this.#x);
@@ -109,7 +108,6 @@ export class Fit implements Disposable {
       const [m, v] = [allocate(w.shape), allocate(w.shape)];
       adam(g, { gradient: gradients[key], schedule: this.#schedule, w, m, v }, adamW);
     }
-    this.#losses = g.keep(losses);
     this.#weights = weights;
     this.#program = backend.compile(g.finish());
   }
@@ -125,12 +123,6 @@ export class Fit implements Disposable {
       Float32Array.of(rate, 1 / (1 - beta1 ** this.#step), 1 / (1 - beta2 ** this.#step)),
     );
     await this.#backend.run(this.#program);
-  }
-
-  /** Mean loss over the latest batch. */
-  async loss(): Promise<number> {
-    const losses = await this.#floats(this.#losses);
-    return losses.reduce((a, b) => a + b, 0) / losses.length;
   }
 
   async net(): Promise<Net> {

@@ -136,9 +136,9 @@ export async function train(engine: Engine, options: TrainOptions): Promise<Trai
 
   using observer = new Observer(backend, checkpoint, observerRows(window, observedRows), window);
   const first = await sample(observer, ids);
-  const ranks = first.activeShares.map((_, layer, shares) =>
-    options.rank ? options.rank : chooseRanks(description, type, shares)[layer],
-  );
+  const ranks = options.rank
+    ? new Array<number>(layers).fill(options.rank)
+    : chooseRanks(description, type, first.activeShares);
   const key = { modelHash, textHash, seed, steps, batch, type, ranks, window, calibrationTokens };
   const work = await WorkFolder.open(`${output}.work`, JSON.stringify(key));
 

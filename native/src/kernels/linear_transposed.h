@@ -43,7 +43,7 @@ static size_t workspace(const Command& c) {
 }
 
 static size_t shared(const Command& c) {
-  return packs(c) ? count_bytes : count_bytes + static_cast<size_t>(c.tasks) * sums_bytes(c);
+  return packs(c) ? 0 : count_bytes + static_cast<size_t>(c.tasks) * sums_bytes(c);
 }
 
 // sums [T, E] += x · w over R rows in flight; `ahead`: rows to prefetch meanwhile. The bits of one
