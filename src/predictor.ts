@@ -83,8 +83,8 @@ export interface Predictor {
   net(site: Site, layer: number): LowRankNet | undefined;
   /** Undefined where the point computes all. */
   threshold(site: Site, layer: number): number | undefined;
-  /** Expected share selected, for controls at equal density. */
-  density(site: Site, layer: number): number;
+  /** Share that is expected to be selected: of neurons by `rows` rows together, of heads by each. */
+  density(site: Site, layer: number, rows: number): number;
   release(): void;
 }
 

@@ -19,7 +19,17 @@ export const asOperand = (selection: Selection): Tensor | undefined =>
   selection === 'all' ? undefined : selection;
 
 /**
+ * Share of units that any of `rows` rows needs where each alone needs `share` and rows are independent of
+ * one another: the most that a union grows where nobody measured it.
+ */
+export const unionShare = (share: number, rows: number): number => 1 - (1 - share) ** rows;
+
+/**
  * A sparsity method. The model asks before it computes; dense is the method that says 'all'.
+ *
+ * A step of several rows, each the next token of its own text, gets one choice of neurons for all rows,
+ * the union of what they need: so each row of weights is read once. Heads are chosen for each row, as
+ * each reads keys and values of its own; their weights are read for the union.
  *
  * Only decode steps are asked of a method: prefill is dense. K and V are computed for all heads
  * whatever is selected, so the cache has no holes: reading them back in when a head returns would
@@ -32,14 +42,28 @@ export interface Sparsity {
 }
 
 export interface SparseStep {
+  /** i32 [T]: the text of each row. */
+  readonly sequences: Tensor;
   /** i32 [T]: the position of each row in its text. */
   readonly positions: Tensor;
+  /** Absent: choosing always pays. */
+  readonly limits?: Limits | undefined;
 }
+
+/**
+ * By site, the largest share of units at which choosing them still costs less than computing all. A
+ * method that expects to choose more answers 'all', and does without whatever it would choose by.
+ */
+export type Limits = Readonly<Record<Site, number>>;
+
+/** Whether choosing costs less than computing all, where `share` is expected to be chosen. */
+export const pays = ({ limits }: Pick<SparseStep, 'limits'>, site: Site, share: number): boolean =>
+  !limits || share <= limits[site];
 
 /** Answers for one step. Blocks ask in order, each first for heads, then for neurons. */
 export interface Selector {
   /**
-   * Choose at one site of block `layer`.
+   * Choose at one site of block `layer`: neurons for all rows together, heads for each.
    *
    * `x` [T, E] is what the site's projections read: the attention input, after its norm where the
    * family has one there, or the MLP input. Borrowed: valid in this recording only.
@@ -63,8 +87,11 @@ export interface MethodContext {
   readonly description: Description;
   /** Present unless the method's `needs` says it does without and there is none. */
   readonly predictor: Predictor | undefined;
-  /** How many of the site's N to keep in a layer; undefined where the predictor's threshold decides. */
-  readonly count: (site: Site, layer: number) => number | undefined;
+  /**
+   * How many of the site's N to keep in a layer: of neurons for `rows` rows together, of heads for each.
+   * Undefined where the predictor's threshold decides.
+   */
+  readonly count: (site: Site, layer: number, rows: number) => number | undefined;
   readonly seed: number;
 }
 

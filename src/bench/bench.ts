@@ -1,9 +1,9 @@
 import os from 'node:os';
 import type { BackendInfo } from '../backend.ts';
+import { Batch } from '../engine/batch.ts';
+import { BreakEven, type BreakEvenRule, timeChoosing } from '../engine/break-even.ts';
 import { full } from '../kv/full.ts';
-import { Session } from '../engine/session.ts';
-import { Recorder } from '../program.ts';
-import type { Sparsity } from '../sparsity.ts';
+import type { Limits, Sparsity } from '../sparsity.ts';
 import { type BytesPerToken, type Density, Usage } from '../engine/usage.ts';
 import type { Subject } from './subject.ts';
 
@@ -12,6 +12,10 @@ export interface BenchOptions {
   readonly context?: number;
   /** Decode steps of one round. Default 16. */
   readonly steps?: number;
+  /** Numbers of texts decoded together, each measured for itself. Default: one. */
+  readonly batch?: readonly number[];
+  /** What decode steps of several texts compute in full. Default `measured`. */
+  readonly breakEven?: BreakEvenRule;
   /** Rounds; every method runs once in each. Default 7. */
   readonly rounds?: number;
   readonly onRound?: (round: number, rounds: number) => void;
@@ -28,8 +32,10 @@ export interface BenchRun {
   readonly method: string;
   readonly weights: string;
   readonly phase: 'decode' | 'prefill';
+  /** Texts decoded together. */
   readonly batch: number;
   readonly context: number;
+  /** Of all texts together. */
   readonly tokensPerSecond: Spread;
   /** Speed beside dense's in the same round. */
   readonly speedup: Spread;
@@ -37,9 +43,12 @@ export interface BenchRun {
   readonly bytesPerToken: BytesPerToken;
   /** Bytes read per second, as a share of the measured bandwidth. */
   readonly bandwidthShare: number;
+  /** Neurons: those that all texts of a step computed together. */
   readonly density: Density;
   /** Share of the bytes read that are the predictor's. */
   readonly predictorShare: number;
+  /** Expected shares above which a layer is computed in full; null where the method always chooses. */
+  readonly breakEven: Limits | null;
 }
 
 export interface Machine {
@@ -66,118 +75,113 @@ export function describeMachine(info: BackendInfo, bandwidthGBs: number): Machin
   };
 }
 
+/** One method at one number of texts. */
 interface Entrant {
   readonly method: Sparsity;
-  readonly session: Session;
+  readonly texts: Int32Array;
   readonly usage: Usage;
   readonly decode: number[];
 }
 
 /**
- * Measure every method of a subject: decode through the method, and prefill, dense whatever the method.
+ * Measure every method of a subject: decode through the method, at each number of texts, and prefill,
+ * dense whatever the method.
  *
  * Methods take turns within each round, so that a machine that slows down slows them all; figures are
- * medians over rounds, ratios are formed within a round.
+ * medians over rounds, ratios are formed within a round. All share one cache: what decoding writes lies
+ * beyond the prompts, which are prefilled once, and the first again in every round.
  */
 export async function benchSubject(
   subject: Subject,
   bandwidthGBs: number,
   options: BenchOptions = {},
 ): Promise<BenchRun[]> {
-  const { context = 128, steps = 16, rounds = 7, signal } = options;
-  const { backend, model, weights } = subject;
+  const { context = 128, steps = 16, rounds = 7, batch: sizes = [1], signal } = options;
+  const { backend, model, weights, methods } = subject;
   const { layers, vocabulary } = model.description;
-  const capacity = context + steps;
-  const prompt = Int32Array.from({ length: context }, (_, i) => (i * 7919 + 13) % vocabulary);
-  const entrants: Entrant[] = subject.methods.map((method) => {
-    const session = new Session(backend, model, { method, policy: full, capacity });
-    const usage = new Usage(layers, session.denseBytes());
-    return { method, session, usage, decode: [] };
+  const breakEven = new BreakEven(backend, model, options.breakEven);
+  using batch = new Batch(backend, model, {
+    method: methods[0],
+    policy: full,
+    capacity: context + steps,
+    sequences: Math.max(...sizes),
+    breakEven,
   });
+  const prompts = Array.from({ length: batch.sequences }, (_, text) =>
+    Int32Array.from({ length: context }, (_, i) => ((i + text * 31) * 7919 + 13) % vocabulary),
+  );
+  for (const prompt of prompts) await batch.prefill(batch.admit(), prompt, signal);
+  const entrants: Entrant[] = sizes.flatMap((size) =>
+    methods.map((method) => ({
+      method,
+      texts: Int32Array.from({ length: size }, (_, text) => text),
+      usage: new Usage(layers, batch.denseBytes(size)),
+      decode: [],
+    })),
+  );
   const prefill: number[] = [];
-  try {
-    for (let round = -1; round < rounds; round++) {
-      for (const entrant of entrants) {
-        const { session, usage, decode } = entrant;
-        signal?.throwIfAborted();
-        // The first round records programs and warms caches; later ones keep the prompt's cache.
-        if (round < 0 || entrant === entrants[0]) {
-          session.truncate(0);
-          const seconds = await timed(() => session.prefill(prompt));
-          if (round >= 0) prefill.push(context / seconds);
-        }
-        session.truncate(context);
-        const seconds = await timed(async () => {
-          for (let i = 0; i < steps; i++) await session.decode(prompt[i]);
-        });
-        if (round < 0) continue;
-        decode.push(steps / seconds);
-        usage.add(await session.usage());
-      }
-      options.onRound?.(round + 1, rounds);
-    }
-    const [first] = entrants;
-    const runs: BenchRun[] = [];
-    for (const entrant of entrants) {
-      const { method, usage, decode } = entrant;
-      const bytesPerToken = usage.bytesPerToken();
-      const read = bytesPerToken.weights + bytesPerToken.predictor + bytesPerToken.kv;
-      const tokensPerSecond = spread(decode);
-      runs.push({
-        method: method.name,
-        weights,
-        phase: 'decode',
-        batch: 1,
-        context,
-        tokensPerSecond,
-        speedup: spread(decode.map((rate, i) => rate / first.decode[i])),
-        bytesPerToken,
-        bandwidthShare: (read * tokensPerSecond.median) / (bandwidthGBs * 1e9),
-        density: usage.density(),
-        predictorShare: (await selectionSeconds(subject, method)) * tokensPerSecond.median,
+  // The first round records programs and warms caches.
+  for (let round = -1; round < rounds; round++) {
+    batch.truncate(0, 0);
+    const seconds = await timed(() => batch.prefill(0, prompts[0], signal));
+    if (round >= 0) prefill.push(context / seconds);
+    for (const { method, texts, usage, decode } of entrants) {
+      signal?.throwIfAborted();
+      for (const text of texts) batch.truncate(text, context);
+      const seconds = await timed(async () => {
+        for (let i = 0; i < steps; i++)
+          await batch.decode(
+            texts,
+            texts.map((text) => prompts[text][i % context]),
+            method,
+          );
       });
+      if (round < 0) continue;
+      decode.push((steps * texts.length) / seconds);
+      usage.add(await batch.usage());
     }
-    const bytes = first.usage.bytesPerToken().dense / context;
-    const tokensPerSecond = spread(prefill);
+    options.onRound?.(round + 1, rounds);
+  }
+  const runs: BenchRun[] = [];
+  for (const { method, texts, usage, decode } of entrants) {
+    const beside = entrants.find((other) => other.texts.length === texts.length)!;
+    const bytesPerToken = usage.bytesPerToken();
+    const read = bytesPerToken.weights + bytesPerToken.predictor + bytesPerToken.kv;
+    const tokensPerSecond = spread(decode);
+    const limits = await breakEven.at(method, texts.length);
+    const choosing = await timeChoosing(backend, model, method, texts.length, limits);
     runs.push({
-      method: first.method.name,
+      method: method.name,
       weights,
-      phase: 'prefill',
-      batch: 1,
+      phase: 'decode',
+      batch: texts.length,
       context,
       tokensPerSecond,
-      speedup: { median: 1, min: 1, max: 1 },
-      bytesPerToken: { weights: bytes, predictor: 0, kv: 0, dense: bytes },
-      bandwidthShare: (bytes * tokensPerSecond.median) / (bandwidthGBs * 1e9),
-      density: new Usage(layers, 0).density(),
-      predictorShare: 0,
+      speedup: spread(decode.map((rate, i) => rate / beside.decode[i])),
+      bytesPerToken,
+      bandwidthShare: (read * tokensPerSecond.median) / (bandwidthGBs * 1e9),
+      density: usage.density(),
+      predictorShare: (choosing.seconds * tokensPerSecond.median) / texts.length,
+      breakEven: limits ?? null,
     });
-    return runs;
-  } finally {
-    for (const { session } of entrants) session[Symbol.dispose]();
   }
-}
-
-/** Seconds one step's selections take alone: predictors and top-k of all layers, nothing else. */
-async function selectionSeconds({ backend, model }: Subject, method: Sparsity): Promise<number> {
-  const { layers, hiddenSize, neurons, heads } = model.description;
-  const positions = backend.allocate('i32', [1], 'state');
-  const x = backend.allocate('f32', [1, hiddenSize], 'state');
-  const truths = {
-    heads: backend.allocate('f32', [1, heads], 'state'),
-    neurons: backend.allocate('f32', [1, neurons], 'state'),
-  };
-  const g = new Recorder();
-  const selector = method.begin(g, { positions });
-  for (let layer = 0; layer < layers; layer++)
-    for (const site of ['heads', 'neurons'] as const)
-      selector.select(site, layer, x, () => truths[site]);
-  const program = backend.compile(g.finish());
-  const times: number[] = [];
-  for (let i = 0; i < 15; i++) times.push(await timed(() => backend.run(program)));
-  program.release();
-  for (const tensor of [positions, x, truths.heads, truths.neurons]) backend.free(tensor);
-  return g.commands.length ? spread(times).median : 0;
+  const bytes = batch.denseBytes(1) / context;
+  const tokensPerSecond = spread(prefill);
+  runs.push({
+    method: methods[0].name,
+    weights,
+    phase: 'prefill',
+    batch: 1,
+    context,
+    tokensPerSecond,
+    speedup: { median: 1, min: 1, max: 1 },
+    bytesPerToken: { weights: bytes, predictor: 0, kv: 0, dense: bytes },
+    bandwidthShare: (bytes * tokensPerSecond.median) / (bandwidthGBs * 1e9),
+    density: new Usage(layers, 0).density(),
+    predictorShare: 0,
+    breakEven: null,
+  });
+  return runs;
 }
 
 async function timed(work: () => Promise<unknown>): Promise<number> {

@@ -46,7 +46,7 @@ const syntheticRank = 128;
  * A model of a shape with random weights, sparse as its profile says.
  *
  * Biases of the first projection (up, or gate) are set so that as many neurons fire as the profile selects: `exact` and
- * `oracle` meet their true density. A random predictor cannot know which, so what it selects is
+ * `oracle` meet their true density; rows fire independently of one another. A random predictor cannot know which, so what it selects is
  * computed to the end, zeros too: it is charged for every neuron, as if all it selected were active.
  */
 export function syntheticSubject(
@@ -68,7 +68,7 @@ export function syntheticSubject(
   const first = description.gated ? 'gateProj' : 'upProj';
   for (let layer = 0; layer < layers; layer++) {
     const bias = model.weights.get(`layers.${layer}.mlp.${first}.bias`);
-    const quantile = normalQuantile(1 - neuronShare(shape, layer, layers));
+    const quantile = normalQuantile(1 - neuronShare(shape, layer, layers, 1));
     backend.write(bias, new Float32Array(neurons).fill(-quantile));
   }
   const predictor = randomPredictor(backend, description, shape);
@@ -77,8 +77,8 @@ export function syntheticSubject(
     description,
     predictor,
     seed: 0,
-    count: (site, layer) => {
-      const share = predictor.density(site, layer);
+    count: (site, layer, rows) => {
+      const share = predictor.density(site, layer, rows);
       return share === 1 ? undefined : Math.round(share * (site === 'heads' ? heads : neurons));
     },
   };
@@ -144,8 +144,8 @@ function randomPredictor(backend: Backend, description: Description, shape: Shap
     layers: nets.map(() => ({ neurons: undefined, heads: undefined })),
     net: (site, layer) => nets[layer][site],
     threshold: () => undefined,
-    density: (site, layer) => {
-      if (site === 'neurons') return neuronShare(shape, layer, layers);
+    density: (site, layer, rows) => {
+      if (site === 'neurons') return neuronShare(shape, layer, layers, rows);
       return layer === 0 ? 1 : shape.heads;
     },
     release: () => owned.forEach((tensor) => backend.free(tensor)),

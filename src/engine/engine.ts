@@ -13,6 +13,8 @@ import type { Description } from '../model.ts';
 import type { Predictor, PredictorFile } from '../predictor.ts';
 import type { Sparsity } from '../sparsity.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/index.ts';
+import { Batch } from './batch.ts';
+import { BreakEven, type BreakEvenRule } from './break-even.ts';
 import { Generation, type GenerateOptions, type Prompt } from './generate.ts';
 import {
   choosePoint,
@@ -22,8 +24,8 @@ import {
   type MethodOptions,
   placePredictor,
 } from './method.ts';
-import { cacheShape, Session } from './session.ts';
-import type { Model } from './step.ts';
+import { Session } from './session.ts';
+import { cacheShape, type Model } from './step.ts';
 
 export interface OpenOptions extends MethodOptions {
   /** Default `auto`: the fastest backend that works here. */
@@ -53,6 +55,18 @@ export interface OpenOptions extends MethodOptions {
   readonly onNote?: (note: string) => void;
 }
 
+export interface BatchOptions {
+  /** Texts there is room for. Default 8. */
+  readonly sequences?: number;
+  /** What decode steps ask. Default: the engine's method. */
+  readonly method?: Sparsity;
+  /**
+   * Where several texts together would choose so much that computing all is faster, decode steps do that.
+   * Default `measured`, on this machine when a step of so many texts is first needed.
+   */
+  readonly breakEven?: BreakEvenRule;
+}
+
 /**
  * A model, open and ready: `await using engine = await Engine.open('books-6m')`.
  *
@@ -73,6 +87,8 @@ export class Engine implements AsyncDisposable {
   readonly context: number;
   /** Seconds it took to open. */
   readonly loadSeconds: number;
+  /** Where choosing pays when several texts are decoded together. */
+  readonly breakEven: BreakEven;
   readonly #tokenizer: Tokenizer | undefined;
 
   private constructor(parts: {
@@ -96,6 +112,7 @@ export class Engine implements AsyncDisposable {
     this.policy = parts.policy;
     this.context = parts.context;
     this.loadSeconds = parts.loadSeconds;
+    this.breakEven = new BreakEven(parts.backend, parts.checkpoint);
     this.#tokenizer = parts.tokenizer;
   }
 
@@ -196,6 +213,26 @@ export class Engine implements AsyncDisposable {
       method,
       policy: this.policy,
       capacity: this.context,
+    });
+  }
+
+  /** Texts that are decoded together, and come and go one by one. */
+  batch(options: BatchOptions = {}): Batch {
+    const { sequences = 8, method = this.sparsity, breakEven } = options;
+    if (!Number.isInteger(sequences) || sequences < 1)
+      throw new EngineError(
+        'BAD_REQUEST',
+        `batch: room for ${sequences} texts, expected a whole number of at least 1`,
+      );
+    return new Batch(this.backend, this.checkpoint, {
+      method,
+      sequences,
+      policy: this.policy,
+      capacity: this.context,
+      breakEven:
+        breakEven === undefined
+          ? this.breakEven
+          : new BreakEven(this.backend, this.checkpoint, breakEven),
     });
   }
 

@@ -4,7 +4,7 @@ import type { Description } from '../model.ts';
 import type { HostTensor } from '../op.ts';
 import type { LowRankNet, OperatingPoint, Predictor, PredictorFile } from '../predictor.ts';
 import { methods } from '../sparsity/index.ts';
-import type { Method, Site, Sparsity } from '../sparsity.ts';
+import { type Method, type Site, type Sparsity, unionShare } from '../sparsity.ts';
 import type { Tensor } from '../tensor.ts';
 
 export interface MethodOptions {
@@ -85,9 +85,11 @@ export function createMethod(
     description,
     predictor,
     seed: options.seed ?? 0,
-    count(site, layer) {
-      const share =
-        fixed[site] ?? (method.followsPredictor ? predictor?.density(site, layer) : undefined);
+    count(site, layer, rows) {
+      const alone = fixed[site];
+      const expected = method.followsPredictor ? predictor?.density(site, layer, rows) : undefined;
+      const grown = alone !== undefined && site === 'neurons' ? unionShare(alone, rows) : alone;
+      const share = grown ?? expected;
       return share === undefined || share >= 1 ? undefined : Math.round(share * units[site]);
     },
   });
@@ -125,7 +127,10 @@ export function placePredictor(
     weightBytes: owned.reduce((sum, { storage }) => sum + storage!.bytes, 0),
     net: (site, layer) => nets[layer][site],
     threshold: (site, layer) => point.thresholds[layer][site],
-    density: (site, layer) => point.densities[layer][site],
+    density: (site, layer, rows) => {
+      const alone = point.densities[layer][site];
+      return site === 'heads' ? alone : unionShare(alone, rows);
+    },
     release: () => owned.forEach((tensor) => backend.free(tensor)),
   };
 }

@@ -1,12 +1,14 @@
 import type { Backend, Program } from '../backend.ts';
 import type { Cache } from '../kv.ts';
+import type { CacheShape } from '../kv/cache.ts';
 import type { Description, Family, Forward, Weights } from '../model.ts';
 import type { Read } from '../op.ts';
 import { crossEntropy } from '../ops/cross-entropy.ts';
 import { divergence } from '../ops/divergence.ts';
 import { tally } from '../ops/tally.ts';
-import { Recorder } from '../program.ts';
-import type { Selection, Selector, Site, Sparsity } from '../sparsity.ts';
+import { type Command, Recorder } from '../program.ts';
+import type { Limits, Selection, Selector, Site, Sparsity } from '../sparsity.ts';
+import { dense } from '../sparsity/dense.ts';
 import { byteLength, type Tensor } from '../tensor.ts';
 
 /** A checkpoint in a backend's memory, ready to record steps. */
@@ -31,11 +33,14 @@ export interface StepOptions {
   readonly measure?: 'loss' | 'divergence';
   /** Keep hidden states readable after a run. */
   readonly hidden?: boolean;
+  /** Where choosing pays. Default: everywhere. */
+  readonly limits?: Limits | undefined;
 }
 
 /** What one run of a step read and computed. */
 export interface StepUsage {
-  /** Shares of neurons and heads computed, by layer. */
+  readonly rows: number;
+  /** Shares of neurons that all rows together, and of heads that a row computed (their mean), by layer. */
   readonly neurons: readonly number[];
   readonly heads: readonly number[];
   /** Bytes read. */
@@ -54,7 +59,7 @@ export class StepProgram implements Disposable {
   readonly #measured: Tensor | undefined;
   readonly #counts: Tensor;
   readonly #reads: readonly (Read & { count: number | undefined })[];
-  readonly #chosen: Readonly<Record<Site, readonly (number | undefined)[]>>;
+  readonly #chosen: Readonly<Record<Site, readonly (Placed | undefined)[]>>;
   readonly #description: Description;
   readonly #program: Program;
   #seenSlots = 0;
@@ -70,7 +75,8 @@ export class StepProgram implements Disposable {
     const input = (): Tensor => backend.allocate('i32', [rows], 'state');
     const inputs = { tokens: input(), positions: input(), sequences: input() };
     const g = new Recorder({ roundsActivations: model.roundsActivations ?? false });
-    const observed = observe(method.begin(g, inputs), model.description.layers);
+    const { limits } = options;
+    const observed = observe(method.begin(g, { ...inputs, limits }), model.description.layers);
     const forward = model.family.forward(g, model.config, model.weights, {
       tokens: inputs.tokens,
       positions: inputs.positions,
@@ -89,7 +95,7 @@ export class StepProgram implements Disposable {
     }
 
     const tallies = new Tallies();
-    this.#reads = weightReads(g).map((read) => ({
+    this.#reads = weightReads(g.commands).map((read) => ({
       ...read,
       count: read.select && tallies.place(read.select, read.group ?? 1),
     }));
@@ -107,18 +113,18 @@ export class StepProgram implements Disposable {
     this.#program = backend.compile(g.finish());
   }
 
-  /** Run with T tokens at T positions, rows of sequence 0 unless told otherwise. */
+  /** Run with T tokens at T positions of their texts. */
   async run(rows: {
     tokens: Int32Array;
     positions: Int32Array;
-    sequences?: Int32Array;
+    sequences: Int32Array;
     /** What the measure compares with. */
     expected?: Int32Array | Float32Array;
   }): Promise<void> {
     const { tokens, positions, sequences, expected } = rows;
     this.#backend.write(this.#inputs.tokens, tokens);
     this.#backend.write(this.#inputs.positions, positions);
-    if (sequences) this.#backend.write(this.#inputs.sequences, sequences);
+    this.#backend.write(this.#inputs.sequences, sequences);
     if (expected && this.#expected) this.#backend.write(this.#expected, expected);
     this.#seenSlots = positions.reduce((sum, position) => sum + position + 1, 0);
     await this.#backend.run(this.#program);
@@ -143,17 +149,23 @@ export class StepProgram implements Disposable {
     const { layers, neurons, heads } = this.#description;
     const counts = new Uint32Array((await this.#backend.read(this.#counts)).buffer);
     const bytes = { weights: 0, predictor: 0, kv: 0 };
-    for (const read of this.#reads) {
-      const times = read.count === undefined ? 1 : counts[read.count];
-      const slots = read.perSlot ? this.#seenSlots : 1;
-      bytes[read.role as keyof typeof bytes] += read.bytes * times * slots;
+    for (const { role, bytes: each, select, count, perSlot } of this.#reads) {
+      const times = count === undefined ? 1 : counts[count];
+      // Of selections by row, each reads its own slots; their mean stands for all.
+      const slots = perSlot ? this.#seenSlots / (select?.shape[0] ?? 1) : 1;
+      bytes[role as keyof typeof bytes] += each * times * slots;
     }
     const shares = (site: Site, of: number): number[] =>
       Array.from({ length: layers }, (_, layer) => {
-        const place = this.#chosen[site][layer];
-        return place === undefined ? 1 : counts[place] / of;
+        const chosen = this.#chosen[site][layer];
+        return chosen ? counts[chosen.place] / (of * chosen.rows) : 1;
       });
-    return { neurons: shares('neurons', neurons), heads: shares('heads', heads), ...bytes };
+    return {
+      rows: this.#inputs.tokens.shape[0],
+      neurons: shares('neurons', neurons),
+      heads: shares('heads', heads),
+      ...bytes,
+    };
   }
 
   async #floats(tensor: Tensor): Promise<Float32Array> {
@@ -167,10 +179,10 @@ export class StepProgram implements Disposable {
   }
 }
 
-/** Weight, predictor and KV bytes what was recorded so far reads in one run. */
-function weightReads(g: Recorder): Read[] {
+/** Weight, predictor and KV bytes that commands read in one run. */
+export function weightReads(commands: readonly Command[]): Read[] {
   const roles = ['weights', 'predictor', 'kv'];
-  return g.commands
+  return commands
     .flatMap(
       ({ op, operands, params }) =>
         op.reads?.(operands, params) ??
@@ -189,18 +201,18 @@ function weightReads(g: Recorder): Read[] {
     .filter(({ role }) => roles.includes(role));
 }
 
-/** Weight bytes a step reads that selects everything. */
-export function denseBytes(model: Model, cache: Cache, inputs: Tensor, method: Sparsity): number {
+/** Weight bytes a step of rows `inputs` [T] reads that selects everything. */
+export function denseBytes(model: Model, cache: Cache, inputs: Tensor): number {
   const g = new Recorder();
   const rows = { positions: inputs, sequences: inputs };
   model.family.forward(g, model.config, model.weights, {
     tokens: inputs,
     positions: inputs,
     cache: cache.begin(g, rows),
-    sparsity: method.begin(g, rows),
-    logits: 'last',
+    sparsity: dense.begin(g, rows),
+    logits: 'all',
   });
-  return weightReads(g)
+  return weightReads(g.commands)
     .filter(({ role }) => role === 'weights')
     .reduce((sum, { bytes }) => sum + bytes, 0);
 }
@@ -224,6 +236,12 @@ function observe(
   };
 }
 
+/** Where the count of a selection of so many rows lies. */
+interface Placed {
+  readonly place: number;
+  readonly rows: number;
+}
+
 /** Places in one small tensor for the counts of selections. */
 class Tallies {
   readonly #places: { select: Tensor; group: number }[] = [];
@@ -233,8 +251,9 @@ class Tallies {
     return found >= 0 ? found : this.#places.push({ select, group }) - 1;
   }
 
-  placeSelection(selection: Selection): number | undefined {
-    return selection === 'all' ? undefined : this.place(selection, 1);
+  placeSelection(selection: Selection): Placed | undefined {
+    if (selection === 'all') return undefined;
+    return { place: this.place(selection, 1), rows: selection.shape[0] };
   }
 
   get length(): number {
@@ -245,3 +264,10 @@ class Tallies {
     this.#places.forEach(({ select, group }, at) => tally(g, select, counts, at, group));
   }
 }
+
+/** The cache `sequences` texts of up to `capacity` tokens need. */
+export const cacheShape = (
+  { layers, kvHeads, headDim }: Description,
+  capacity: number,
+  sequences = 1,
+): CacheShape => ({ layers, kvHeads, headDim, sequences, capacity });

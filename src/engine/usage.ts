@@ -7,7 +7,10 @@ export interface Density {
   readonly layers: readonly { readonly neurons: number; readonly heads: number }[];
 }
 
-/** Bytes one decode step reads, mean over steps. `dense`: weight bytes a dense step reads. */
+/**
+ * Bytes decode steps read for one token: those of a step divided by its rows, mean over steps. `dense`:
+ * weight bytes dense steps of as many rows read.
+ */
 export interface BytesPerToken {
   readonly weights: number;
   readonly predictor: number;
@@ -22,7 +25,9 @@ export class Usage {
   readonly #denseBytes: number;
   readonly #bytes = { weights: 0, predictor: 0, kv: 0 };
   #steps = 0;
+  #tokens = 0;
 
+  /** `denseBytes`: what a dense step of as many rows as those added reads. */
   constructor(layers: number, denseBytes: number) {
     this.#neurons = new Float64Array(layers);
     this.#heads = new Float64Array(layers);
@@ -31,6 +36,7 @@ export class Usage {
 
   add(step: StepUsage): void {
     this.#steps++;
+    this.#tokens += step.rows;
     step.neurons.forEach((share, layer) => (this.#neurons[layer] += share));
     step.heads.forEach((share, layer) => (this.#heads[layer] += share));
     for (const role of ['weights', 'predictor', 'kv'] as const) this.#bytes[role] += step[role];
@@ -50,13 +56,13 @@ export class Usage {
   }
 
   bytesPerToken(): BytesPerToken {
-    const steps = Math.max(1, this.#steps);
+    const tokens = Math.max(1, this.#tokens);
     const { weights, predictor, kv } = this.#bytes;
     return {
-      weights: weights / steps,
-      predictor: predictor / steps,
-      kv: kv / steps,
-      dense: this.#denseBytes,
+      weights: weights / tokens,
+      predictor: predictor / tokens,
+      kv: kv / tokens,
+      dense: this.#denseBytes * (this.#steps ? this.#steps / tokens : 1),
     };
   }
 }

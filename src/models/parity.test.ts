@@ -38,7 +38,7 @@ function record(backend: Backend, model: Checkpoint, T: number, sparsity: Sparsi
     tokens,
     positions,
     cache: cache.begin(g, { positions, sequences }),
-    sparsity: sparsity.begin(g, { positions }),
+    sparsity: sparsity.begin(g, { sequences, positions }),
     logits: 'all',
   });
   for (const tensor of [...forward.hidden, forward.logits]) g.keep(tensor);

@@ -13,6 +13,7 @@ import { rowSumsOp } from './row-sums.ts';
 import { noiseOp, selectAboveOp, selectTopOp } from './select.ts';
 import { tallyOp } from './tally.ts';
 import { adamOp, bceGradientOp, reluGradientOp, weightGradientOp } from './training.ts';
+import { blankOp, poolOp, unionOp } from './union.ts';
 
 /** Every op there is. A backend implements these or says why not. */
 export const ops: readonly Op[] = [
@@ -20,6 +21,7 @@ export const ops: readonly Op[] = [
   addOp,
   attentionOp,
   bceGradientOp,
+  blankOp,
   crossEntropyOp,
   divergenceOp,
   embedOp,
@@ -30,6 +32,7 @@ export const ops: readonly Op[] = [
   multiplyOp,
   noiseOp,
   normOp,
+  poolOp,
   reluGradientOp,
   rotaryAnglesOp,
   rotaryOp,
@@ -38,5 +41,6 @@ export const ops: readonly Op[] = [
   selectTopOp,
   storeOp,
   tallyOp,
+  unionOp,
   weightGradientOp,
 ] as readonly unknown[] as readonly Op[];

@@ -9,7 +9,8 @@ import { bind, expectSelection, expectType } from './shape.ts';
 
 /**
  * Indices n with scores[r, n] > threshold, in ascending order; with `magnitude`, |scores|. Among
- * those of `within` only, where given. Written as a selection [R, 1 + N].
+ * those of `within` only, where given. Written as a selection [R, 1 + N]; or, where `select` has one
+ * row, as what any of the R rows chooses.
  */
 export const selectAboveOp: Op<'scores' | 'within' | 'select', 'threshold' | 'magnitude'> = {
   name: 'selectAbove',
@@ -17,51 +18,59 @@ export const selectAboveOp: Op<'scores' | 'within' | 'select', 'threshold' | 'ma
   writes: ['select'],
   params: ['threshold', 'magnitude'],
   check(t) {
-    const { R = 0, N = 0 } = bind('selectAbove', { scores: 'R N' }, t);
-    bind('selectAbove', { select: `${R} ${1 + N}` }, t);
-    expectSelection('selectAbove', t.within, R, N);
-    expectType('selectAbove', 'select', t.select, 'u32');
+    const { R = 0, N = 0 } = bind('selectAbove', { scores: 'R N', select: 'C M' }, t);
+    expectSelection('selectAbove', t.select, R, N);
+    expectSelection('selectAbove', t.within, t.select!.shape[0], N);
   },
   reference({ scores, within, select }, { threshold, magnitude }) {
     const [R = 0, N = 0] = scores!.shape;
     const [score, out] = [f32(scores!), u32(select!)];
-    for (let r = 0; r < R; r++) {
-      const start = r * (1 + N);
+    const rows = Array.from({ length: R }, (_, row) => row);
+    const above = (r: number, n: number): boolean =>
+      (magnitude ? Math.abs(score[r * N + n]) : score[r * N + n]) > threshold;
+    for (let c = 0; c < select!.shape[0]; c++) {
+      const start = c * (1 + N);
       let count = 0;
-      for (const n of selected(within, r, N)) {
-        const value = score[r * N + n];
-        if ((magnitude ? Math.abs(value) : value) > threshold) out[start + 1 + count++] = n;
-      }
+      for (const n of selected(within, c, N))
+        if (select!.shape[0] === R ? above(c, n) : rows.some((r) => above(r, n)))
+          out[start + 1 + count++] = n;
       out[start] = count;
     }
   },
   cases() {
     const random = new Inputs(12);
+    const make = (R: number, C: number, N: number, threshold: number, magnitude: number) => ({
+      name: `[${R},${N}] to ${C} threshold ${threshold} magnitude ${magnitude}`,
+      operands: {
+        scores: random.numbers([R, N]),
+        within: magnitude ? random.selection(C, N, 0.5) : undefined,
+        select: hostTensor('u32', [C, 1 + N]),
+      },
+      params: { threshold, magnitude },
+    });
     return [1, 31, 200].flatMap((N) =>
-      [-2, 0.3, 2].flatMap((threshold) =>
-        [0, 1].map((magnitude) => ({
-          name: `[2,${N}] threshold ${threshold} magnitude ${magnitude}`,
-          operands: {
-            scores: random.numbers([2, N]),
-            within: magnitude ? random.selection(2, N, 0.5) : undefined,
-            select: hostTensor('u32', [2, 1 + N]),
-          },
-          params: { threshold, magnitude },
-        })),
-      ),
+      [0, 1].flatMap((magnitude) => [
+        ...[-2, 0.3, 2].map((threshold) => make(2, 2, N, threshold, magnitude)),
+        ...[-2, 0.9, 2].map((threshold) => make(5, 1, N, threshold, magnitude)),
+      ]),
     );
   },
 };
 
-/** Record a selection by threshold from scores [R, N]; returns [R, 1 + N]. */
+/** Record a selection by threshold from scores [R, N]; returns [R, 1 + N], or [1, 1 + N] for all rows. */
 export function selectAbove(
   g: Recorder,
   scores: Tensor,
   threshold: number,
-  options: { within?: Tensor | undefined; magnitude?: boolean } = {},
+  options: {
+    within?: Tensor | undefined;
+    magnitude?: boolean;
+    /** One selection for all rows: what any of them chooses. */
+    shared?: boolean;
+  } = {},
 ): Tensor {
   const [R = 0, N = 0] = scores.shape;
-  const select = g.scratch('u32', [R, 1 + N]);
+  const select = g.scratch('u32', [options.shared ? 1 : R, 1 + N]);
   g.record(
     selectAboveOp,
     { scores, within: options.within, select },
@@ -129,30 +138,35 @@ export function selectTop(g: Recorder, scores: Tensor, k: number): Tensor {
 }
 
 /**
- * Pseudo-random numbers in [0, 1) that depend on the seed, each row's position and the column alone,
- * so that a random selection is the same on every backend and in every run.
+ * Pseudo-random numbers in [0, 1) that depend on the seed, each row's sequence and position and the
+ * column alone, so that a random selection is the same on every backend and in every run.
  */
-export const noiseOp: Op<'positions' | 'y', 'seed'> = {
+export const noiseOp: Op<'sequences' | 'positions' | 'y', 'seed'> = {
   name: 'noise',
-  operands: ['positions', 'y'],
+  operands: ['sequences', 'positions', 'y'],
   writes: ['y'],
   params: ['seed'],
   check(t) {
-    bind('noise', { positions: 'T', y: 'T N' }, t);
+    bind('noise', { sequences: 'T', positions: 'T', y: 'T N' }, t);
+    expectType('noise', 'sequences', t.sequences, 'i32');
     expectType('noise', 'positions', t.positions, 'i32');
   },
-  reference({ positions, y }, { seed }) {
+  reference({ sequences, positions, y }, { seed }) {
     const [T = 0, N = 0] = y!.shape;
-    const [at, out] = [i32(positions!), f32(y!)];
-    for (let t = 0; t < T; t++)
-      for (let n = 0; n < N; n++) out[t * N + n] = hash(hash(hash(seed) + at[t]) + n) / 2 ** 32;
+    const [texts, at, out] = [i32(sequences!), i32(positions!), f32(y!)];
+    for (let t = 0; t < T; t++) {
+      const row = hash(hash(seed + texts[t]) + at[t]);
+      for (let n = 0; n < N; n++) out[t * N + n] = hash(row + n) / 2 ** 32;
+    }
   },
   cases() {
+    const random = new Inputs(14);
     return [
       {
         name: '[3,65]',
         operands: {
-          positions: new Inputs(14).integers([0, 7, 1_000_000]),
+          sequences: random.integers([0, 0, 5]),
+          positions: random.integers([0, 7, 1_000_000]),
           y: hostTensor('f32', [3, 65]),
         },
         params: { seed: 42 },
@@ -169,9 +183,14 @@ function hash(x: number): number {
   return ((x ^ (x >>> 16)) >>> 8) * 256;
 }
 
-/** Record noise [T, n] for positions [T]. `seed` is a non-negative integer below 2^31. */
-export function noise(g: Recorder, positions: Tensor, n: number, seed: number): Tensor {
+/** Record noise [T, n] for rows of T texts. `seed` is a non-negative integer below 2^31. */
+export function noise(
+  g: Recorder,
+  { sequences, positions }: { sequences: Tensor; positions: Tensor },
+  n: number,
+  seed: number,
+): Tensor {
   const y = g.scratch('f32', [positions.shape[0], n]);
-  g.record(noiseOp, { positions, y }, { seed });
+  g.record(noiseOp, { sequences, positions, y }, { seed });
   return y;
 }

@@ -1,6 +1,5 @@
 import type { Backend } from '../backend.ts';
-import type { Model } from '../engine/step.ts';
-import { cacheShape } from '../engine/session.ts';
+import { cacheShape, type Model } from '../engine/step.ts';
 import { createCache } from '../kv/cache.ts';
 import { full } from '../kv/full.ts';
 import { Recorder } from '../program.ts';

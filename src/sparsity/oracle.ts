@@ -1,4 +1,5 @@
 import { selectTop } from '../ops/select.ts';
+import { pool } from '../ops/union.ts';
 import type { MethodContext, Sparsity } from '../sparsity.ts';
 
 /**
@@ -10,9 +11,11 @@ export const oracle = ({ count }: Pick<MethodContext, 'count'>): Sparsity => ({
   name: 'oracle',
   begin: (g) => ({
     cut: 0,
-    select: (site, layer, _x, truth) => {
-      const k = count(site, layer);
-      return k === undefined ? 'all' : selectTop(g, truth(), k);
+    select: (site, layer, x, truth) => {
+      const k = count(site, layer, x.shape[0]);
+      if (k === undefined) return 'all';
+      const scores = truth();
+      return selectTop(g, site === 'heads' ? scores : pool(g, scores), k);
     },
   }),
 });

@@ -1,8 +1,15 @@
 import { linear } from '../ops/linear.ts';
 import { selectAbove, selectTop } from '../ops/select.ts';
-import type { LowRankNet } from '../predictor.ts';
+import { pool } from '../ops/union.ts';
 import type { Recorder } from '../program.ts';
-import type { MethodContext, Selection, Site, Sparsity } from '../sparsity.ts';
+import {
+  pays,
+  type MethodContext,
+  type Selection,
+  type Site,
+  type SparseStep,
+  type Sparsity,
+} from '../sparsity.ts';
 import type { Tensor } from '../tensor.ts';
 
 /**
@@ -11,7 +18,8 @@ import type { Tensor } from '../tensor.ts';
  * for heads; they depend on nothing later, so they run beside its attention.
  *
  * Where we depart: predictors have a bias and a ReLU; each layer has its own calibrated threshold
- * instead of one global k; neurons that turn out exactly zero are skipped in what follows.
+ * instead of one global k; neurons that turn out exactly zero are skipped in what follows. Rows decoded
+ * together share their neurons: those above the threshold for any row.
  */
 export function predictor({
   predictor: trained,
@@ -22,34 +30,36 @@ export function predictor({
 
   const choose = (
     g: Recorder,
+    step: SparseStep,
     site: Site,
     layer: number,
     x: Tensor,
-    net: LowRankNet | undefined,
   ): Selection => {
+    const net = trained!.net(site, layer);
     const threshold = trained!.threshold(site, layer);
-    const k = count(site, layer);
+    const rows = x.shape[0];
+    const k = count(site, layer, rows);
     if (!net || (k === undefined && threshold === undefined)) return 'all';
+    const expected = k === undefined ? trained!.density(site, layer, rows) : k / net.up.shape[0];
+    if (!pays(step, site, expected)) return 'all';
     const inner = linear(g, { x, w: net.down, bias: net.downBias, activation: 'relu' });
     const scores = linear(g, { x: inner, w: net.up, bias: net.upBias });
-    return k === undefined ? selectAbove(g, scores, threshold!) : selectTop(g, scores, k);
+    const shared = site === 'neurons';
+    if (k === undefined) return selectAbove(g, scores, threshold!, { shared });
+    return selectTop(g, shared ? pool(g, scores) : scores, k);
   };
 
   return {
     name: 'predictor',
-    begin: (g) => {
+    begin: (g, step) => {
       const ahead = new Map<string, Selection>();
       return {
         cut: 0,
         select: (site, layer, x) => {
           if (site === 'heads') {
             const next = layer + 1;
-            ahead.set(
-              `neurons ${layer}`,
-              choose(g, 'neurons', layer, x, trained!.net('neurons', layer)),
-            );
-            if (next < layers)
-              ahead.set(`heads ${next}`, choose(g, 'heads', next, x, trained!.net('heads', next)));
+            ahead.set(`neurons ${layer}`, choose(g, step, 'neurons', layer, x));
+            if (next < layers) ahead.set(`heads ${next}`, choose(g, step, 'heads', next, x));
           }
           return ahead.get(`${site} ${layer}`) ?? 'all';
         },

@@ -1,5 +1,6 @@
 import { noise, selectTop } from '../ops/select.ts';
-import type { MethodContext, Sparsity } from '../sparsity.ts';
+import { pays, type MethodContext, type Sparsity } from '../sparsity.ts';
+import { slice } from '../tensor.ts';
 
 /** The floor: as many heads and neurons as the predictor would take, at random for each token. */
 export const random = ({
@@ -8,14 +9,19 @@ export const random = ({
   seed,
 }: Pick<MethodContext, 'count' | 'description' | 'seed'>): Sparsity => ({
   name: 'random',
-  begin: (g, { positions }) => ({
+  begin: (g, step) => ({
     cut: 0,
-    select: (site, layer) => {
-      const k = count(site, layer);
-      if (k === undefined) return 'all';
+    select: (site, layer, x) => {
+      const k = count(site, layer, x.shape[0]);
       const n = site === 'heads' ? description.heads : description.neurons;
+      if (k === undefined || !pays(step, site, k / n)) return 'all';
       const stream = (seed * 8191 + 2 * layer + (site === 'heads' ? 1 : 0)) % 2 ** 31;
-      return selectTop(g, noise(g, positions, n, stream), k);
+      const { sequences, positions } = step;
+      const rows =
+        site === 'heads'
+          ? step
+          : { sequences: slice(sequences, 0, 1), positions: slice(positions, 0, 1) };
+      return selectTop(g, noise(g, rows, n, stream), k);
     },
   }),
 });

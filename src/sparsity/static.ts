@@ -1,4 +1,4 @@
-import type { MethodContext, Selection, Site, Sparsity } from '../sparsity.ts';
+import { pays, type MethodContext, type Selection, type Sparsity } from '../sparsity.ts';
 
 /**
  * Sparsity without context: always the heads and neurons that contributed most often over the
@@ -11,10 +11,7 @@ export function staticChoice({
 }: Pick<MethodContext, 'backend' | 'count' | 'predictor'>): Sparsity {
   const chosen = new Map<string, Selection>();
 
-  const choose = (site: Site, layer: number): Selection => {
-    const usage = predictor!.layers[layer][site]?.usage;
-    const k = count(site, layer);
-    if (!usage || k === undefined || k === usage.length) return 'all';
+  const choose = (usage: Float32Array, k: number): Selection => {
     const best = Array.from(usage.keys())
       .sort((a, b) => usage[b] - usage[a] || a - b)
       .slice(0, k)
@@ -28,11 +25,15 @@ export function staticChoice({
 
   return {
     name: 'static',
-    begin: () => ({
+    begin: (_g, step) => ({
       cut: 0,
-      select: (site, layer) => {
-        const key = `${site} ${layer}`;
-        const known = chosen.get(key) ?? choose(site, layer);
+      select: (site, layer, x) => {
+        const usage = predictor!.layers[layer][site]?.usage;
+        const k = count(site, layer, x.shape[0]);
+        if (!usage || k === undefined || k === usage.length) return 'all';
+        if (!pays(step, site, k / usage.length)) return 'all';
+        const key = `${site} ${layer} ${k}`;
+        const known = chosen.get(key) ?? choose(usage, k);
         chosen.set(key, known);
         return known;
       },

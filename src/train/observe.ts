@@ -4,8 +4,7 @@ import { full } from '../kv/full.ts';
 import { Recorder } from '../program.ts';
 import type { Site, Sparsity } from '../sparsity.ts';
 import type { Tensor } from '../tensor.ts';
-import type { Model } from '../engine/step.ts';
-import { cacheShape } from '../engine/session.ts';
+import { cacheShape, type Model } from '../engine/step.ts';
 
 /** What one run of T rows showed of one layer. */
 export interface Observation {

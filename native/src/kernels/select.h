@@ -7,7 +7,7 @@ enum { scores, within, select };
 enum { threshold, magnitude };
 
 static int tasks(const Command& c, int threads) {
-  return split(c.operand[scores].dim[0], c.operand[scores].size(), threads);
+  return split(c.operand[select].dim[0], c.operand[scores].size(), threads);
 }
 
 // The f32 that an f32 exceeds exactly when it exceeds `x`.
@@ -16,33 +16,45 @@ static float bound(double x) {
   return static_cast<double>(near) > x ? nextafterf(near, -__builtin_inff()) : near;
 }
 
-static int64_t keep(const float* score, int64_t N, float cut, bool sizes, uint32_t* out) {
+static bool exceeds(const float* score, int64_t rows, int64_t N, float cut, bool sizes) {
+  for (int64_t r = 0; r < rows; r++)
+    if ((sizes ? fabsf(score[r * N]) : score[r * N]) > cut) return true;
+  return false;
+}
+
+// Indices whose score exceeds `cut` in any of `rows` rows.
+static int64_t keep(const float* score, int64_t rows, int64_t N, float cut, bool sizes,
+                    uint32_t* out) {
   int64_t count = 0, n = 0;
+  const auto at = [&](int64_t i) { return sizes ? abs(load(score + i)) : load(score + i); };
   for (; n + W <= N; n += W) {
-    const V v = load(score + n);
-    count += keep_above(out + count, sizes ? abs(v) : v, set(cut), static_cast<uint32_t>(n));
+    V v = at(n);
+    for (int64_t r = 1; r < rows; r++) v = max(v, at(r * N + n));
+    count += keep_above(out + count, v, set(cut), static_cast<uint32_t>(n));
   }
   for (; n < N; n++)
-    if ((sizes ? fabsf(score[n]) : score[n]) > cut) out[count++] = static_cast<uint32_t>(n);
+    if (exceeds(score + n, rows, N, cut, sizes)) out[count++] = static_cast<uint32_t>(n);
   return count;
 }
 
 static void run(const Command& c, int task, float*) {
   const auto [R, N] = c.operand[scores].matrix();
+  const int64_t choices = c.operand[select].dim[0];
+  const int64_t each = choices == R ? 1 : R;  // rows of one choice
   const float cut = bound(c.param[threshold]);
   const bool sizes = c.param[magnitude] != 0;
-  const Range rows = share(R, task, c.tasks);
-  for (int64_t r = rows.begin; r < rows.end; r++) {
+  const Range mine = share(choices, task, c.tasks);
+  for (int64_t r = mine.begin; r < mine.end; r++) {
     const float* score = c.operand[scores].f32() + r * N;
     uint32_t* out = c.operand[select].u32() + r * (1 + N);
     const Chosen from = chosen(c.operand[within], r, N);
     int64_t count = 0;
     if (!from.index)
-      count = keep(score, N, cut, sizes, out + 1);
+      count = keep(score, each, N, cut, sizes, out + 1);
     else
       for (int64_t i = 0; i < from.count; i++) {
         const uint32_t n = from.index[i];
-        if ((sizes ? fabsf(score[n]) : score[n]) > cut) out[1 + count++] = n;
+        if (exceeds(score + n, each, N, cut, sizes)) out[1 + count++] = n;
       }
     out[0] = static_cast<uint32_t>(count);
   }
@@ -114,7 +126,7 @@ static constexpr Kernel kernel{"selectTop", 2, 1, 0, tasks, nullptr, run};
 
 namespace dejavu::DEJAVU_ISA::noise {
 
-enum { positions, y };
+enum { sequences, positions, y };
 enum { seed };
 
 static uint32_t hash(uint32_t x) {
@@ -125,16 +137,17 @@ static uint32_t hash(uint32_t x) {
 
 static void run(const Command& c, int, float*) {
   const auto [T, N] = c.operand[y].matrix();
-  const uint32_t first = hash(static_cast<uint32_t>(c.param[seed]));
+  const uint32_t first = static_cast<uint32_t>(c.param[seed]);
   for (int64_t t = 0; t < T; t++) {
-    const uint32_t row = hash(first + static_cast<uint32_t>(c.operand[positions].i32()[t]));
+    const uint32_t text = hash(first + static_cast<uint32_t>(c.operand[sequences].i32()[t]));
+    const uint32_t row = hash(text + static_cast<uint32_t>(c.operand[positions].i32()[t]));
     for (int64_t n = 0; n < N; n++)
       c.operand[y].f32()[t * N + n] =
           static_cast<float>(hash(row + static_cast<uint32_t>(n))) * 0x1p-32f;
   }
 }
 
-static constexpr Kernel kernel{"noise", 2, 1, 0, nullptr, nullptr, run};
+static constexpr Kernel kernel{"noise", 3, 1, 0, nullptr, nullptr, run};
 
 }  // namespace dejavu::DEJAVU_ISA::noise
 

@@ -25,6 +25,7 @@
 #include "rotary.h"
 #include "select.h"
 #include "training.h"
+#include "union.h"
 
 namespace dejavu::DEJAVU_ISA {
 
@@ -32,6 +33,7 @@ static constexpr Kernel kernels[] = {
     adam::kernel,
     attention::kernel,
     bce_gradient::kernel,
+    blank::kernel,
     cache_store::kernel,
     cross_entropy::kernel,
     divergence::kernel,
@@ -43,6 +45,7 @@ static constexpr Kernel kernels[] = {
     multiply::kernel,
     noise::kernel,
     norm::kernel,
+    pool::kernel,
     relu_gradient::kernel,
     rotary::kernel,
     rotary_angles::kernel,
@@ -51,6 +54,7 @@ static constexpr Kernel kernels[] = {
     select_top::kernel,
     sum_of_two::kernel,
     tally::kernel,
+    union_of::kernel,
     weight_gradient::kernel,
 };
 

@@ -3,6 +3,7 @@ import type { Weights } from '../../model.ts';
 import { magnitude } from '../../ops/elementwise.ts';
 import { linear } from '../../ops/linear.ts';
 import { linearTransposed } from '../../ops/linear-transposed.ts';
+import { blank, union } from '../../ops/union.ts';
 import type { Recorder } from '../../program.ts';
 import { asOperand, type Selection, type Selector } from '../../sparsity.ts';
 import { reshape, type Tensor } from '../../tensor.ts';
@@ -40,13 +41,18 @@ export function attentionBlock(
     return reshape(linear(g, { x, w, bias, select, block: headDim }), [rows, count, headDim]);
   };
 
-  /** Outputs [T, H, D] of the chosen heads. */
-  const outputs = (choice: Selection): Tensor =>
-    cache.attend(layer, project('qProj', heads, asOperand(choice)), {
-      rotation,
-      heads: choice,
-      scale,
-    });
+  /** Heads that any row chose: weights are read once for all rows. */
+  const together = (choice: Selection): Tensor | undefined => {
+    const select = asOperand(choice);
+    return select && union(g, select);
+  };
+
+  /** Outputs [T, H, D] of the chosen heads; zeros where only other rows chose one. */
+  const outputs = (choice: Selection): Tensor => {
+    const q = project('qProj', heads, together(choice));
+    const y = cache.attend(layer, q, { rotation, heads: choice, scale });
+    return choice === 'all' || choice.shape[0] === 1 ? y : blank(g, y, choice);
+  };
 
   cache.store(layer, project('kProj', kvHeads), project('vProj', kvHeads), rotation);
   const choice = sparsity.select('heads', layer, x, () =>
@@ -57,7 +63,7 @@ export function attentionBlock(
     w: weights.get(`${prefix}.oProj`),
     bias: weights.find(`${prefix}.oProj.bias`),
     add,
-    select: asOperand(choice),
+    select: together(choice),
     block: headDim,
   });
 }

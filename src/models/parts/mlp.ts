@@ -44,7 +44,7 @@ export function mlp(
     const carried =
       cut === undefined
         ? chosen
-        : selectAbove(g, first, cut, { within: chosen, magnitude: true });
+        : selectAbove(g, first, cut, { within: chosen, magnitude: true, shared: true });
     if (!gated) return [first, carried];
     return [multiply(g, first, project('upProj', carried, 'none'), carried), carried];
   };

@@ -1,0 +1,245 @@
+import type { Backend } from '../backend.ts';
+import { EngineError } from '../errors.ts';
+import type { Cache, KVPolicy } from '../kv.ts';
+import { createCache } from '../kv/cache.ts';
+import type { Sparsity } from '../sparsity.ts';
+import { dense } from '../sparsity/dense.ts';
+import type { BreakEven } from './break-even.ts';
+import {
+  cacheShape,
+  denseBytes,
+  type Model,
+  type StepOptions,
+  StepProgram,
+  type StepUsage,
+} from './step.ts';
+
+/** Rows of one prefill run; a longer prompt takes several. */
+const chunkRows = 128;
+
+/** Recorded programs kept beside those of decode steps: full chunks, and the latest odd chunk lengths. */
+const keptPrograms = 5;
+
+export interface BatchSetup {
+  /** What decode steps ask. */
+  readonly method: Sparsity;
+  readonly policy: KVPolicy;
+  /** Tokens one text may have. */
+  readonly capacity: number;
+  /** B: texts there is room for. */
+  readonly sequences: number;
+  /** Decides what steps of several rows compute in full. Absent: the method is always asked. */
+  readonly breakEven?: BreakEven;
+}
+
+/** One row a token: what it is, and the text it extends. */
+export interface Rows {
+  readonly tokens: Int32Array;
+  readonly sequences: Int32Array;
+}
+
+/**
+ * Texts under way that are decoded together: their cache, how many tokens each has, and the recorded
+ * steps that extend them.
+ *
+ * Texts come and go at any time, each with its own length: a step takes any of them, in any order, and
+ * is recorded once for each number of rows. Prefill is dense, one text at a time, in chunks. A decode
+ * step gives each text the logits it would have alone, but for the sparsity method: rows share their
+ * neurons, so each is computed with at least what it chose. One call at a time.
+ */
+export class Batch implements Disposable {
+  readonly cache: Cache;
+  readonly #backend: Backend;
+  readonly #model: Model;
+  readonly #method: Sparsity;
+  readonly #breakEven: BreakEven | undefined;
+  readonly #release: () => void;
+  readonly #lengths: Int32Array;
+  readonly #admitted = new Set<number>();
+  /** Least recently used first. */
+  #programs: { kind: string; rows: number; method: Sparsity; step: StepProgram }[] = [];
+  #decode: StepProgram | undefined;
+
+  constructor(backend: Backend, model: Model, setup: BatchSetup) {
+    const { sequences, capacity } = setup;
+    const shape = cacheShape(model.description, capacity, sequences);
+    const cache = createCache(backend, setup.policy, shape);
+    this.cache = cache;
+    this.#release = () => cache[Symbol.dispose]();
+    this.#backend = backend;
+    this.#model = model;
+    this.#method = setup.method;
+    this.#breakEven = setup.breakEven;
+    this.#lengths = new Int32Array(sequences);
+  }
+
+  /** Texts there is room for. */
+  get sequences(): number {
+    return this.#lengths.length;
+  }
+
+  /** Texts that may still be admitted. */
+  get free(): number {
+    return this.sequences - this.#admitted.size;
+  }
+
+  /** Begin an empty text; returns the number it goes by until it is released. */
+  admit(): number {
+    for (let sequence = 0; sequence < this.sequences; sequence++)
+      if (!this.#admitted.has(sequence)) {
+        this.#admitted.add(sequence);
+        this.#lengths[sequence] = 0;
+        return sequence;
+      }
+    throw new EngineError(
+      'BAD_REQUEST',
+      `batch: all ${this.sequences} texts are under way, expected a free place; release one first`,
+    );
+  }
+
+  /** End a text; its place is free for another. */
+  release(sequence: number): void {
+    this.#expectAdmitted(sequence);
+    this.#admitted.delete(sequence);
+  }
+
+  /** Tokens of a text that are in the cache. */
+  length(sequence: number): number {
+    this.#expectAdmitted(sequence);
+    return this.#lengths[sequence];
+  }
+
+  /** Forget everything after the first `length` tokens of a text. */
+  truncate(sequence: number, length: number): void {
+    this.#lengths[sequence] = Math.min(this.length(sequence), length);
+  }
+
+  /** Add tokens to one text by dense prefill; returns logits [V] after the last one. */
+  async prefill(sequence: number, ids: Int32Array, signal?: AbortSignal): Promise<Float32Array> {
+    let step: StepProgram | undefined;
+    for (const tokens of this.chunks(sequence, ids)) {
+      signal?.throwIfAborted();
+      step = await this.extend('prefill', rowsOf(sequence, tokens), { logits: 'last' });
+    }
+    return step!.logits();
+  }
+
+  /**
+   * Add one token to each of n texts through the method, the batch's own unless told otherwise; returns
+   * logits [n, V], in the order of the ids.
+   */
+  async decode(
+    sequences: ArrayLike<number>,
+    ids: ArrayLike<number>,
+    method = this.#method,
+  ): Promise<Float32Array> {
+    const rows = { tokens: Int32Array.from(ids), sequences: Int32Array.from(sequences) };
+    if (rows.tokens.length !== sequences.length || new Set(rows.sequences).size !== ids.length)
+      throw new EngineError(
+        'BAD_REQUEST',
+        `batch: ${ids.length} ids for texts ${rows.sequences.join(', ')}, expected one id for each of different texts`,
+      );
+    const step = await this.extend('decode', rows, { logits: 'all' }, { method });
+    return step.logits();
+  }
+
+  /** What the latest decode step read and computed. */
+  usage(): Promise<StepUsage> {
+    if (!this.#decode) throw new EngineError('INTERNAL', 'no decode step has run');
+    return this.#decode.usage();
+  }
+
+  /** Weight bytes a dense decode step of `rows` rows reads. */
+  denseBytes(rows: number): number {
+    const inputs = this.#backend.allocate('i32', [rows], 'state');
+    const bytes = denseBytes(this.#model, this.cache, inputs);
+    this.#backend.free(inputs);
+    return bytes;
+  }
+
+  [Symbol.dispose](): void {
+    for (const { step } of this.#programs) step[Symbol.dispose]();
+    this.#release();
+  }
+
+  /** Ids that extend one text, as many at a time as one prefill run takes. */
+  *chunks(sequence: number, ids: Int32Array): Generator<Int32Array> {
+    this.#expectRoom(sequence, ids.length);
+    for (let start = 0; start < ids.length; start += chunkRows)
+      yield ids.subarray(start, Math.min(start + chunkRows, ids.length));
+  }
+
+  /**
+   * Run a step of these rows: by `dense`, or by the `method` of a decode step. Steps of one kind, number
+   * of rows and method are recorded once; `expected` is what the measure compares with.
+   */
+  async extend(
+    kind: string,
+    rows: Rows,
+    options: Omit<StepOptions, 'rows' | 'limits'>,
+    run: { method?: Sparsity; expected?: Int32Array | Float32Array } = {},
+  ): Promise<StepProgram> {
+    const lengths = this.#lengths.slice();
+    const positions = rows.sequences.map((sequence) => lengths[sequence]++);
+    for (const sequence of new Set(rows.sequences))
+      this.#expectRoom(sequence, lengths[sequence] - this.#lengths[sequence]);
+    const step = await this.#program(kind, rows.tokens.length, options, run.method ?? dense);
+    if (run.method) this.#decode = step;
+    await step.run({ ...rows, positions, ...(run.expected && { expected: run.expected }) });
+    this.#lengths.set(lengths);
+    return step;
+  }
+
+  /** The recorded step, recording it when it is new. */
+  async #program(
+    kind: string,
+    rows: number,
+    options: Omit<StepOptions, 'rows' | 'limits'>,
+    method: Sparsity,
+  ): Promise<StepProgram> {
+    const at = this.#programs.findIndex(
+      (p) => p.kind === kind && p.rows === rows && p.method === method,
+    );
+    if (at >= 0) {
+      const [known] = this.#programs.splice(at, 1);
+      this.#programs.push(known);
+      return known.step;
+    }
+    const limits = await this.#breakEven?.at(method, rows);
+    const step = new StepProgram(this.#backend, this.#model, this.cache, method, {
+      ...options,
+      rows,
+      limits,
+    });
+    this.#programs.push({ kind, rows, method, step });
+    const others = this.#programs.filter((p) => p.kind !== 'decode');
+    if (others.length > keptPrograms) {
+      others[0].step[Symbol.dispose]();
+      this.#programs = this.#programs.filter((p) => p !== others[0]);
+    }
+    return step;
+  }
+
+  #expectAdmitted(sequence: number): void {
+    if (this.#admitted.has(sequence)) return;
+    throw new EngineError(
+      'BAD_REQUEST',
+      `batch: there is no text ${sequence}, expected one that was admitted and not released`,
+    );
+  }
+
+  #expectRoom(sequence: number, tokens: number): void {
+    const end = this.length(sequence) + tokens;
+    if (end <= this.cache.capacity) return;
+    throw new EngineError(
+      'PROMPT_TOO_LONG',
+      `a text of ${end} tokens does not fit the context of ${this.cache.capacity}; shorten the prompt or raise --context`,
+    );
+  }
+}
+
+/** Rows that extend one text. */
+export const rowsOf = (sequence: number, tokens: Int32Array): Rows => ({
+  tokens,
+  sequences: new Int32Array(tokens.length).fill(sequence),
+});
