@@ -100,38 +100,50 @@ static inline int64_t keep_above(uint32_t* out, V v, V threshold, uint32_t base)
   return count;
 }
 
-constexpr int block_groups = 1;
-struct Block {
-  __m256i codes, offset;
-  V scale;
-};
+// Integer products with activations rounded to int8, some groups of 32 codes at a time.
 static inline __m256i load_codes(const void* p) {
   return _mm256_loadu_si256(static_cast<const __m256i*>(p));
 }
-static inline V spread_i4(const float* scales) { return set(*scales); }
-static inline V spread_i8(const float* scales) { return set(*scales); }
-// Sums of four products each, of unsigned and signed bytes; pairs must stay within 16 bits.
-static inline __m256i products(__m256i a, __m256i b) {
-  return _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), _mm256_set1_epi16(1));
+// Sums of pairs of 16-bit numbers.
+static inline __m256i pair_sums(__m256i a) {
+  return _mm256_madd_epi16(a, _mm256_set1_epi16(1));
 }
-static inline Block block_i4(const int8_t* x, const float* scales) {
-  const __m256i codes = load_codes(x);
-  return {codes, products(_mm256_set1_epi8(8), codes), spread_i4(scales)};
+
+constexpr int groups_i4 = 2;
+struct Block4 {
+  __m256i low, high, offset;  // first and second halves of the groups; 8 times their sums
+};
+// Codes are at most 15: four products stay within 16 bits.
+static inline __m256i products_i4(__m256i low, __m256i high, __m256i x_low, __m256i x_high) {
+  return pair_sums(
+      _mm256_add_epi16(_mm256_maddubs_epi16(low, x_low), _mm256_maddubs_epi16(high, x_high)));
 }
-static inline V dot_i4(const uint8_t* w, const Block& x) {
-  const __m128i low = _mm_set1_epi8(15);
-  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(w));
-  const __m256i codes = _mm256_set_m128i(_mm_and_si128(_mm_srli_epi16(bytes, 4), low),
-                                         _mm_and_si128(bytes, low));
-  return _mm256_cvtepi32_ps(_mm256_sub_epi32(products(codes, x.codes), x.offset));
+static inline Block4 block_i4(const int8_t* x) {
+  const __m256i a = load_codes(x), b = load_codes(x + 32), eight = _mm256_set1_epi8(8);
+  const __m256i low = _mm256_permute2x128_si256(a, b, 0x20);
+  const __m256i high = _mm256_permute2x128_si256(a, b, 0x31);
+  return {low, high, products_i4(eight, eight, low, high)};
 }
-static inline Block block_i8(const int8_t* x, const float* scales) {
-  return {load_codes(x), _mm256_setzero_si256(), spread_i8(scales)};
+static inline V dot_i4(const uint8_t* w, const Block4& x) {
+  const __m256i half = _mm256_set1_epi8(15), bytes = load_codes(w);
+  const __m256i low = _mm256_and_si256(bytes, half);
+  const __m256i high = _mm256_and_si256(_mm256_srli_epi16(bytes, 4), half);
+  return _mm256_cvtepi32_ps(_mm256_sub_epi32(products_i4(low, high, x.low, x.high), x.offset));
 }
-static inline V dot_i8(const int8_t* w, const Block& x) {
+static inline V spread_i4(const float* scales) {
+  return _mm256_set_m128(_mm_set1_ps(scales[1]), _mm_set1_ps(scales[0]));
+}
+
+constexpr int groups_i8 = 1;
+struct Block8 {
+  __m256i codes;
+};
+static inline Block8 block_i8(const int8_t* x) { return {load_codes(x)}; }
+static inline V dot_i8(const int8_t* w, const Block8& x) {
   const __m256i codes = load_codes(w);
-  return _mm256_cvtepi32_ps(
-      products(_mm256_abs_epi8(codes), _mm256_sign_epi8(x.codes, codes)));
+  return _mm256_cvtepi32_ps(pair_sums(
+      _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x.codes, codes))));
 }
+static inline V spread_i8(const float* scales) { return set(*scales); }
 
 }  // namespace dejavu::avx2

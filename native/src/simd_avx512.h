@@ -86,49 +86,59 @@ static inline int64_t keep_above(uint32_t* out, V v, V threshold, uint32_t base)
   return count;
 }
 
-// Integer products with activations rounded to int8, `block_groups` groups of 32 codes at a time.
-constexpr int block_groups = 2;
-struct Block {
-  __m512i codes, offset;
-  V scale;
-};
+// Integer products with activations rounded to int8, some groups of 32 codes at a time. One side of such
+// a product is unsigned: the weights, as code + something, which the offset takes away.
 static inline __m512i load_codes(const void* p) { return _mm512_loadu_si512(p); }
-static inline V pick(const float* scales, __m512i lanes) {
-  return _mm512_permutexvar_ps(
-      lanes, _mm512_castps128_ps512(_mm_castsi128_ps(
-                 _mm_loadl_epi64(reinterpret_cast<const __m128i*>(scales)))));
+static inline __m512i plus_products(__m512i sum, __m512i w, __m512i x) {
+  return _mm512_dpbusd_epi32(sum, w, x);
 }
-// Scales of two groups over the lanes their products fall into.
+static inline V pick(__m128 scales, __m512i lanes) {
+  return _mm512_permutexvar_ps(lanes, _mm512_castps128_ps512(scales));
+}
+
+constexpr int groups_i4 = 4;
+struct Block4 {
+  __m512i low, high, offset;  // first and second halves of the groups; what sums begin with
+};
+static inline Block4 block_i4(const int8_t* x) {
+  const __m512i a = load_codes(x), b = load_codes(x + 64);
+  const __m512i firsts = _mm512_setr_epi64(0, 1, 4, 5, 8, 9, 12, 13);
+  const __m512i seconds = _mm512_setr_epi64(2, 3, 6, 7, 10, 11, 14, 15);
+  const __m512i low = _mm512_permutex2var_epi64(a, firsts, b);
+  const __m512i high = _mm512_permutex2var_epi64(a, seconds, b);
+  const __m512i eight = _mm512_set1_epi8(8), none = _mm512_setzero_si512();
+  const __m512i eights = plus_products(plus_products(none, eight, low), eight, high);
+  return {low, high, _mm512_sub_epi32(none, eights)};
+}
+static inline V dot_i4(const uint8_t* w, const Block4& x) {
+  const __m512i half = _mm512_set1_epi8(15), bytes = load_codes(w);
+  const __m512i low = _mm512_and_si512(bytes, half);
+  const __m512i high = _mm512_and_si512(_mm512_srli_epi16(bytes, 4), half);
+  return _mm512_cvtepi32_ps(plus_products(plus_products(x.offset, low, x.low), high, x.high));
+}
+// Scales of groups over the lanes their products fall into.
 static inline V spread_i4(const float* scales) {
-  return pick(scales, _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1, 1));
+  return pick(_mm_loadu_ps(scales),
+              _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3));
+}
+
+constexpr int groups_i8 = 2;
+struct Block8 {
+  __m512i codes, offset;
+};
+static inline Block8 block_i8(const int8_t* x) {
+  const __m512i codes = load_codes(x), none = _mm512_setzero_si512();
+  const __m512i sums = plus_products(none, _mm512_set1_epi8(1), codes);
+  return {codes, _mm512_sub_epi32(none, _mm512_slli_epi32(sums, 7))};
+}
+static inline V dot_i8(const int8_t* w, const Block8& x) {
+  const __m512i high = _mm512_set1_epi8(static_cast<char>(0x80));
+  return _mm512_cvtepi32_ps(
+      plus_products(x.offset, _mm512_xor_si512(load_codes(w), high), x.codes));
 }
 static inline V spread_i8(const float* scales) {
-  return pick(scales, _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1));
-}
-// Halves of groups in the order int4 codes unpack to; the offset takes away the 8 in each code.
-static inline Block block_i4(const int8_t* x, const float* scales) {
-  const __m512i codes = load_codes(x);
-  const __m512i halves = _mm512_shuffle_i64x2(codes, codes, 0xd8);
-  const __m512i eights = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(8), halves);
-  return {halves, _mm512_sub_epi32(_mm512_setzero_si512(), eights), spread_i4(scales)};
-}
-static inline V dot_i4(const uint8_t* w, const Block& x) {
-  const __m256i low = _mm256_set1_epi8(15);
-  const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w));
-  const __m512i codes =
-      _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_and_si256(bytes, low)),
-                         _mm256_and_si256(_mm256_srli_epi16(bytes, 4), low), 1);
-  return _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(x.offset, codes, x.codes));
-}
-// One side of an integer product is unsigned: 128 is added to the activations, and taken away again.
-static inline Block block_i8(const int8_t* x, const float* scales) {
-  const __m512i high = _mm512_set1_epi8(static_cast<char>(0x80));
-  return {_mm512_xor_si512(load_codes(x), high), high, spread_i8(scales)};
-}
-static inline V dot_i8(const int8_t* w, const Block& x) {
-  const __m512i codes = load_codes(w), none = _mm512_setzero_si512();
-  return _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_dpbusd_epi32(none, x.codes, codes),
-                                             _mm512_dpbusd_epi32(none, x.offset, codes)));
+  return pick(_mm_castsi128_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(scales))),
+              _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1));
 }
 
 }  // namespace dejavu::avx512

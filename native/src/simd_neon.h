@@ -85,31 +85,29 @@ static inline int64_t keep_above(uint32_t* out, V v, V threshold, uint32_t base)
   return count;
 }
 
-constexpr int block_groups = 1;
-struct Block {
+constexpr int groups_i4 = 1, groups_i8 = 1;
+struct Block4 {
   int8x16_t low, high;
-  V scale;
 };
+using Block8 = Block4;
 static inline V spread_i4(const float* scales) { return set(*scales); }
 static inline V spread_i8(const float* scales) { return set(*scales); }
-static inline Block block_i4(const int8_t* x, const float* scales) {
-  return {vld1q_s8(x), vld1q_s8(x + 16), set(*scales)};
-}
-static inline Block block_i8(const int8_t* x, const float* scales) { return block_i4(x, scales); }
+static inline Block4 block_i4(const int8_t* x) { return {vld1q_s8(x), vld1q_s8(x + 16)}; }
+static inline Block8 block_i8(const int8_t* x) { return block_i4(x); }
 static inline int32x4_t plus_products(int32x4_t sum, int8x16_t a, int8x16_t b) {
   sum = vpadalq_s16(sum, vmull_s8(vget_low_s8(a), vget_low_s8(b)));
   return vpadalq_s16(sum, vmull_s8(vget_high_s8(a), vget_high_s8(b)));
 }
-static inline V dots_of(int8x16_t low, int8x16_t high, const Block& x) {
+static inline V dots_of(int8x16_t low, int8x16_t high, const Block4& x) {
   return vcvtq_f32_s32(plus_products(plus_products(vdupq_n_s32(0), low, x.low), high, x.high));
 }
-static inline V dot_i4(const uint8_t* w, const Block& x) {
+static inline V dot_i4(const uint8_t* w, const Block4& x) {
   const uint8x16_t bytes = vld1q_u8(w);
   const int8x16_t eight = vdupq_n_s8(8);
   return dots_of(vsubq_s8(vreinterpretq_s8_u8(vandq_u8(bytes, vdupq_n_u8(15))), eight),
                  vsubq_s8(vreinterpretq_s8_u8(vshrq_n_u8(bytes, 4)), eight), x);
 }
-static inline V dot_i8(const int8_t* w, const Block& x) {
+static inline V dot_i8(const int8_t* w, const Block4& x) {
   return dots_of(vld1q_s8(w), vld1q_s8(w + 16), x);
 }
 

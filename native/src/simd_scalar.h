@@ -129,27 +129,26 @@ static inline int64_t keep_above(uint32_t* out, V v, V threshold, uint32_t base)
   return count;
 }
 
-constexpr int block_groups = 1;
-struct Block {
+constexpr int groups_i4 = 1, groups_i8 = 1;
+struct Block4 {
   int8_t codes[32];
-  V scale;
 };
+using Block8 = Block4;
 static inline V spread_i4(const float* scales) { return set(*scales); }
 static inline V spread_i8(const float* scales) { return set(*scales); }
-static inline Block block_i4(const int8_t* x, const float* scales) {
-  Block block;
+static inline Block4 block_i4(const int8_t* x) {
+  Block4 block;
   memcpy(block.codes, x, sizeof block.codes);
-  block.scale = set(*scales);
   return block;
 }
-static inline Block block_i8(const int8_t* x, const float* scales) { return block_i4(x, scales); }
-static inline V dot_i4(const uint8_t* w, const Block& x) {
+static inline Block8 block_i8(const int8_t* x) { return block_i4(x); }
+static inline V dot_i4(const uint8_t* w, const Block4& x) {
   int sums[W] = {};
   for (int i = 0; i < 16; i++)
     sums[i % W] += ((w[i] & 15) - 8) * x.codes[i] + ((w[i] >> 4) - 8) * x.codes[i + 16];
   return each([&](int i) { return static_cast<float>(sums[i]); });
 }
-static inline V dot_i8(const int8_t* w, const Block& x) {
+static inline V dot_i8(const int8_t* w, const Block4& x) {
   int sums[W] = {};
   for (int i = 0; i < 32; i++) sums[i % W] += w[i] * x.codes[i];
   return each([&](int i) { return static_cast<float>(sums[i]); });

@@ -4,29 +4,29 @@
 
 namespace dejavu::DEJAVU_ISA {
 
-constexpr int64_t block_size = block_groups * group_size;
-
 // Most rows of weights a tile takes at a time.
 constexpr int code_rows = 8;
 
-static inline int64_t blocks_of(int64_t E) { return (E + block_size - 1) / block_size; }
-
-// How a block of codes of each weight type is laid out and multiplied.
+// How blocks of `groups` groups of codes are laid out and multiplied, by weight type.
 struct Codes8 {
+  using Block = Block8;
   static constexpr DType type = DType::int8;
-  static constexpr int64_t bytes = block_size;
+  static constexpr int groups = groups_i8;
+  static constexpr int64_t size = groups * group_size, bytes = size;
   static constexpr int rows = 4;  // of a tile
-  static Block block(const int8_t* x, const float* scales) { return block_i8(x, scales); }
+  static Block block(const int8_t* x) { return block_i8(x); }
   static V dot(const uint8_t* w, const Block& x) {
     return dot_i8(reinterpret_cast<const int8_t*>(w), x);
   }
   static V spread(const float* scales) { return spread_i8(scales); }
 };
 struct Codes4 {
+  using Block = Block4;
   static constexpr DType type = DType::int4;
-  static constexpr int64_t bytes = block_size / 2;
+  static constexpr int groups = groups_i4;
+  static constexpr int64_t size = groups * group_size, bytes = size / 2;
   static constexpr int rows = code_rows;
-  static Block block(const int8_t* x, const float* scales) { return block_i4(x, scales); }
+  static Block block(const int8_t* x) { return block_i4(x); }
   static V dot(const uint8_t* w, const Block& x) { return dot_i4(w, x); }
   static V spread(const float* scales) { return spread_i4(scales); }
 };
@@ -37,88 +37,131 @@ static inline Scales scales_of(DType type, const uint8_t* row, int64_t E) {
   return scales;
 }
 
-// Blocks of one row of activations, the last padded with zeros.
+// A row of activations rounded to int8: its codes by block, and a scale a group, both padded with zeros
+// to a whole chunk.
 template <class Q>
-static void prepare_blocks(const uint8_t* row, int64_t E, Block* out) {
-  Scales scales = scales_of(DType::int8, row, E);
-  for (int64_t e0 = 0, e1; e0 < E; e0 = e1) {
-    e1 = chunk_end(e0, E);
-    memset(scales.value, 0, sizeof scales.value);
-    scales.prepare(e0, e1);
-    for (int64_t e = e0; e < e1; e += block_size) {
-      int8_t codes[block_size] = {};
-      memcpy(codes, row + e, static_cast<size_t>(least(block_size, E - e)));
-      *out++ = Q::block(codes, scales.value + e / group_size % Scales::groups);
-    }
-  }
-}
+struct CodedRow {
+  const typename Q::Block* blocks;
+  const float* scales;
 
-// out[t * out_stride + r] = w[r] · x[t] for R rows and T activations of `blocks` blocks each. `ahead`:
-// rows to prefetch meanwhile, or null.
-template <class Q, int R, int T>
-static void code_tile(const uint8_t* const* w, const uint8_t* const* ahead, const Block* x,
-                      int64_t E, float* out, int64_t out_stride) {
-  const int64_t row = row_bytes(Q::type, E);
-  const int64_t step = R * (row * block_size / E + 1);
-  Ahead next(ahead, R, 0, row);
-  const int64_t blocks = blocks_of(E), whole = E / block_size;
-  Scales scales[R];
-  V sums[R][T];
-  for (int r = 0; r < R; r++) {
-    scales[r] = scales_of(Q::type, w[r], E);
-    for (int t = 0; t < T; t++) sums[r][t] = zero();
+  static int64_t chunks(int64_t E) { return (E + chunk - 1) / chunk; }
+  static int64_t blocks_of(int64_t E) { return chunks(E) * chunk / Q::size; }
+  static int64_t bytes(int64_t E) {
+    return blocks_of(E) * static_cast<int64_t>(sizeof(typename Q::Block)) +
+           chunks(E) * Scales::groups * static_cast<int64_t>(sizeof(float));
   }
-  constexpr int64_t each = chunk / block_size;
-  for (int64_t b0 = 0; b0 < blocks; b0 += each) {
-    const int64_t b1 = least(b0 + each, blocks);
-    for (int r = 0; r < R; r++) {
-      if (b1 > whole) memset(scales[r].value, 0, sizeof scales[r].value);
-      scales[r].prepare(b0 * block_size, least(b1 * block_size, E));
-    }
-    for (int64_t b = b0; b < b1; b++) {
-      next.ask(step);
-      uint8_t rest[R][Q::bytes];
-      for (int r = 0; r < R; r++) {
-        const uint8_t* codes = w[r] + b * Q::bytes;
-        if (b == whole) {  // the last block lacks codes: what follows is not ours to multiply
-          memset(rest[r], 0, sizeof rest[r]);
-          memcpy(rest[r], codes, static_cast<size_t>(code_bytes(Q::type, E) - b * Q::bytes));
-          codes = rest[r];
-        }
-        const V scale = Q::spread(scales[r].value + (b - b0) * block_groups);
-        for (int t = 0; t < T; t++) {
-          const Block& activation = x[t * blocks + b];
-          sums[r][t] = fma(Q::dot(codes, activation), mul(scale, activation.scale), sums[r][t]);
-        }
+
+  // In `room` of `bytes`.
+  static CodedRow of(const uint8_t* row, int64_t E, uint8_t* room) {
+    auto* block = reinterpret_cast<typename Q::Block*>(room);
+    float* by_group = reinterpret_cast<float*>(block + blocks_of(E));
+    const CodedRow made{block, by_group};
+    Scales scales = scales_of(DType::int8, row, E);
+    for (int64_t e0 = 0, e1; e0 < E; e0 = e1, by_group += Scales::groups) {
+      e1 = chunk_end(e0, E);
+      memset(scales.value, 0, sizeof scales.value);
+      scales.prepare(e0, e1);
+      memcpy(by_group, scales.value, sizeof scales.value);
+      for (int64_t e = e0; e < e0 + chunk; e += Q::size) {
+        int8_t codes[Q::size] = {};
+        if (e < E) memcpy(codes, row + e, static_cast<size_t>(least(Q::size, E - e)));
+        *block++ = Q::block(codes);
       }
     }
+    return made;
   }
-  for (int r = 0; r < R; r++)
-    for (int t = 0; t < T; t++) out[t * out_stride + r] = sum(sums[r][t]);
-}
+};
 
-// All dot products of `rows` rows and T activations. `ahead` as above, one for each row.
-template <class Q>
-static void code_dots(const uint8_t* const* w, const uint8_t* const* ahead, int64_t rows,
-                      const Block* x, int64_t T, int64_t E, float* out, int64_t out_stride) {
-  constexpr int most_t = 4;
-  const int64_t blocks = blocks_of(E);
-  for (int64_t t = 0, n; t < T; t += n) {
-    n = T - t >= most_t ? most_t : 1;
-    const Block* from = x + t * blocks;
-    float* to = out + t * out_stride;
-    const uint8_t* const* next = t == 0 ? ahead : nullptr;
-    const auto tile = [&]<int R>(int64_t r) {
-      const uint8_t* const* then = next ? next + r : nullptr;
-      if (n == most_t)
-        code_tile<Q, R, most_t>(w + r, then, from, E, to + r, out_stride);
-      else
-        code_tile<Q, R, 1>(w + r, then, from, E, to + r, out_stride);
-    };
-    int64_t r = 0;
-    for (; r + Q::rows <= rows; r += Q::rows) tile.template operator()<Q::rows>(r);
-    for (; r < rows; r++) tile.template operator()<1>(r);
+// A tile of R rows and T activations on its way over the chunks of a row. Memory at `ahead` is asked for
+// meanwhile: the same places of rows that come later.
+template <class Q, int R, int T>
+struct CodeTile {
+  static constexpr int64_t each = chunk / Q::size;
+  const uint8_t* const* w;
+  const uint8_t* const* ahead;
+  const CodedRow<Q>* x;
+  int64_t E;
+  V sums[R][T];
+  float both[R][T][Scales::groups];  // products of the scales of weights and activations
+
+  void scale(int64_t e, int64_t count) {
+    for (int r = 0; r < R; r++) {
+      Scales scales = scales_of(Q::type, w[r], E);
+      if (count < chunk) memset(scales.value, 0, sizeof scales.value);
+      scales.prepare(e, e + count);
+      __builtin_prefetch(ahead[r] + code_bytes(Q::type, E) + e / group_size * 2);
+      for (int t = 0; t < T; t++)
+        for (int64_t g = 0; g < Scales::groups; g += W)
+          store(both[r][t] + g, mul(load(scales.value + g), load(x[t].scales + e / group_size + g)));
+    }
   }
+
+  // Block b of the chunk that begins at e; `codes`: where those of row r lie.
+  inline __attribute__((always_inline)) void multiply(int64_t e, int64_t b, int r,
+                                                      const uint8_t* codes) {
+    for (int t = 0; t < T; t++)
+      sums[r][t] = fma(Q::dot(codes, x[t].blocks[e / Q::size + b]),
+                       Q::spread(both[r][t] + b * Q::groups), sums[r][t]);
+  }
+
+  void run(float* out, int64_t out_stride) {
+    for (int r = 0; r < R; r++)
+      for (int t = 0; t < T; t++) sums[r][t] = zero();
+    int64_t e = 0;
+    for (; e + chunk <= E; e += chunk) {
+      scale(e, chunk);
+#pragma GCC unroll 8
+      for (int64_t b = 0; b < each; b++)
+        for (int r = 0; r < R; r++) {
+          const int64_t place = (e / Q::size + b) * Q::bytes;
+          if (b * Q::bytes % 64 == 0) __builtin_prefetch(ahead[r] + place);
+          multiply(e, b, r, w[r] + place);
+        }
+    }
+    if (e < E) {
+      scale(e, E - e);
+      for (int64_t b = 0; e + b * Q::size < E; b++)
+        for (int r = 0; r < R; r++) {  // what follows the last codes is not ours to multiply
+          const int64_t place = (e / Q::size + b) * Q::bytes;
+          uint8_t codes[Q::bytes] = {};
+          memcpy(codes, w[r] + place,
+                 static_cast<size_t>(least(Q::bytes, code_bytes(Q::type, E) - place)));
+          multiply(e, b, r, codes);
+        }
+    }
+    for (int r = 0; r < R; r++)
+      for (int t = 0; t < T; t++) out[t * out_stride + r] = sum(sums[r][t]);
+  }
+};
+
+// How far ahead of the row in work memory is asked for, where rows lie one after the other.
+constexpr int64_t ahead_bytes = 2048;
+
+// All dot products of `rows` rows and T activations. Rows in one run of memory are read one by one, as
+// one stream; rows that lie apart several at a time, while those of `ahead` are asked for.
+template <class Q>
+static void code_dots(const uint8_t* const* w, const uint8_t* const* ahead, bool one_run,
+                      int64_t rows, const CodedRow<Q>* x, int64_t T, int64_t E, float* out,
+                      int64_t out_stride) {
+  constexpr int most_t = 4;
+  const auto tile = [&]<int R>(int64_t r, const uint8_t* const* next) {
+    for (int64_t t = 0, n; t < T; t += n) {
+      n = T - t >= most_t ? most_t : 1;
+      float* to = out + t * out_stride + r;
+      if (n == most_t)
+        CodeTile<Q, R, most_t>{w + r, next, x + t, E}.run(to, out_stride);
+      else
+        CodeTile<Q, R, 1>{w + r, next, x + t, E}.run(to, out_stride);
+    }
+  };
+  int64_t r = 0;
+  if (one_run && T == 1)
+    for (; r < rows; r++) {
+      const uint8_t* next = w[r] + ahead_bytes;
+      tile.template operator()<1>(r, &next);
+    }
+  for (; r + Q::rows <= rows; r += Q::rows) tile.template operator()<Q::rows>(r, ahead + r);
+  for (; r < rows; r++) tile.template operator()<1>(r, ahead + r);
 }
 
 }  // namespace dejavu::DEJAVU_ISA

@@ -20,8 +20,12 @@ static int tasks(const Command& c, int threads) {
 static size_t workspace(const Command& c) {
   const int64_t T = c.operand[x].dim[0];
   const int64_t E = c.operand[w].dim[1];
-  if (c.operand[x].type == DType::int8)
-    return static_cast<size_t>(T) * (sizeof(float) * batch + sizeof(Block) * blocks_of(E));
+  if (c.operand[x].type == DType::int8) {
+    const bool bytes = c.operand[w].type == DType::int8;
+    const int64_t row = bytes ? CodedRow<Codes8>::bytes(E) : CodedRow<Codes4>::bytes(E);
+    const int64_t results = round_up(T * batch * static_cast<int64_t>(sizeof(float)), 64);
+    return static_cast<size_t>(results + T * (row + static_cast<int64_t>(sizeof(CodedRow<Codes4>))));
+  }
   const int64_t panel = T > decode_above && c.operand[w].type != DType::f32 ? batch * E : 0;
   return sizeof(float) * static_cast<size_t>(T * batch + panel);
 }
@@ -78,10 +82,10 @@ static void project(const Command& c, Chosen outputs, Range range, int64_t t0, i
   }
 }
 
-// The same for activations rounded to int8, whose blocks lie in `blocks`.
+// The same for activations rounded to int8.
 template <class Q>
 static void project_codes(const Command& c, Chosen outputs, Range range, int64_t t0, int64_t T,
-                          float* results, const Block* blocks) {
+                          float* results, const CodedRow<Q>* input) {
   const int64_t E = c.operand[w].dim[1];
   const int64_t stride = row_bytes(Q::type, E);
   for (int64_t i = range.begin; i < range.end; i += batch) {
@@ -91,7 +95,8 @@ static void project_codes(const Command& c, Chosen outputs, Range range, int64_t
     for (int64_t r = 0; r < count; r++) rows[r] = outputs[i + r];
     for (int64_t r = 0; r < count + Q::rows; r++)
       place[r] = c.operand[w].data + outputs[least(i + r, range.end - 1)] * stride;
-    code_dots<Q>(place, place + Q::rows, count, blocks + t0 * blocks_of(E), T, E, results, batch);
+    const bool one_run = rows[count - 1] - rows[0] == count - 1;
+    code_dots<Q>(place, place + Q::rows, one_run, count, input + t0, T, E, results, batch);
     finish(c, rows, count, t0, T, results);
   }
 }
@@ -100,13 +105,14 @@ template <class Q>
 static void run_codes(const Command& c, int task, int64_t each, float* results) {
   const Operand& input = c.operand[x];
   const auto [T, E] = input.matrix();
-  Block* blocks = reinterpret_cast<Block*>(results + T * batch);
-  for (int64_t t = 0; t < T; t++)
-    prepare_blocks<Q>(input.data + t * row_bytes(DType::int8, E), E, blocks + t * blocks_of(E));
+  uint8_t* room = reinterpret_cast<uint8_t*>(results) + round_up(T * batch * 4, 64);
+  auto* rows = reinterpret_cast<CodedRow<Q>*>(room + T * CodedRow<Q>::bytes(E));
+  for (int64_t t = 0; t < T; t++, room += CodedRow<Q>::bytes(E))
+    rows[t] = CodedRow<Q>::of(input.data + t * row_bytes(DType::int8, E), E, room);
   for (int64_t t = 0; t < T; t += each) {
     const Chosen outputs = chosen(c.operand[select], t, c.operand[w].dim[0],
                                   static_cast<int64_t>(c.param[block]));
-    project_codes<Q>(c, outputs, share(outputs.size(), task, c.tasks), t, each, results, blocks);
+    project_codes<Q>(c, outputs, share(outputs.size(), task, c.tasks), t, each, results, rows);
   }
 }
 
