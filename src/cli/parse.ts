@@ -32,7 +32,7 @@ export function parse(argv: readonly string[], io: Io): Work | { help: string } 
     if (command.model !== 'none')
       parser.argument(
         command.model === 'required' ? '<model>' : '[model]',
-        'a bundled model (books-6m) or a checkpoint folder',
+        'a bundled model (books-6m), a checkpoint folder or a .gguf file',
       );
     const flags: Flags = { ...command.flags, ...commonFlags };
     for (const { usage, help } of Object.values(flags)) {

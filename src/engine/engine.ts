@@ -5,10 +5,11 @@ import type { KVPolicy } from '../kv.ts';
 import { cacheBytes } from '../kv/cache.ts';
 import { policies } from '../kv/index.ts';
 import { bundledModel } from '../loaders/bundled.ts';
-import { type Checkpoint, isCheckpoint, loadCheckpoint } from '../loaders/checkpoint.ts';
+import { type Checkpoint, loadCheckpoint } from '../loaders/checkpoint.ts';
 import type { WeightType } from '../loaders/convert.ts';
-import { fileExists } from '../loaders/fs.ts';
-import { readPredictor } from '../loaders/predictor.ts';
+import { fileExists, folderOf } from '../loaders/fs.ts';
+import { isCheckpoint } from '../loaders/open.ts';
+import { predictorBeside, readPredictor } from '../loaders/predictor.ts';
 import type { Description } from '../model.ts';
 import type { Predictor, PredictorFile } from '../predictor.ts';
 import type { Sparsity } from '../sparsity.ts';
@@ -43,7 +44,10 @@ export interface OpenOptions extends MethodOptions {
   readonly activations?: 'f32' | 'int8';
   /** Sparsity method. Default: `predictor` where a predictor file lies beside the model, else `dense`. */
   readonly sparsity?: string;
-  /** Predictor file. Default: `predictor.safetensors` beside the model. */
+  /**
+   * Predictor file. Default: `predictor.safetensors` in the model's folder; of NAME.gguf,
+   * `NAME.predictor.safetensors` beside it.
+   */
   readonly predictor?: string;
   /** KV policy. Default `full`. */
   readonly kv?: string;
@@ -75,7 +79,9 @@ export interface BatchOptions {
 export class Engine implements AsyncDisposable {
   /** The name or path it was opened by. */
   readonly model: string;
-  /** The folder it was read from. */
+  /** The folder or the GGUF file it was read from. */
+  readonly path: string;
+  /** The folder it lies in. */
   readonly folder: string;
   readonly backend: Backend;
   readonly checkpoint: Checkpoint & Model;
@@ -93,7 +99,7 @@ export class Engine implements AsyncDisposable {
 
   private constructor(parts: {
     model: string;
-    folder: string;
+    path: string;
     backend: Backend;
     checkpoint: Checkpoint & Model;
     sparsity: Sparsity;
@@ -104,7 +110,8 @@ export class Engine implements AsyncDisposable {
     tokenizer: Tokenizer | undefined;
   }) {
     this.model = parts.model;
-    this.folder = parts.folder;
+    this.path = parts.path;
+    this.folder = folderOf(parts.path);
     this.backend = parts.backend;
     this.checkpoint = parts.checkpoint;
     this.sparsity = parts.sparsity;
@@ -117,12 +124,12 @@ export class Engine implements AsyncDisposable {
   }
 
   /**
-   * Open a bundled model by name, or a checkpoint folder. Everything that can be refused is refused
+   * Open a bundled model by name, a checkpoint folder or a GGUF file. Everything that can be refused is refused
    * here: options, files, memory.
    */
   static async open(model: string, options: OpenOptions = {}): Promise<Engine> {
     const start = performance.now();
-    const folder = bundledModel(model) ?? model;
+    const path = bundledModel(model) ?? model;
     const policy = policies.find(({ name }) => name === (options.kv ?? 'full'));
     if (!policy)
       throw new EngineError(
@@ -136,25 +143,26 @@ export class Engine implements AsyncDisposable {
     const { backend, notes } = await openBackend(options.backend ?? 'auto', options);
     for (const note of notes) options.onNote?.(note);
     try {
-      const checkpoint = await loadCheckpoint(folder, backend, options);
+      const checkpoint = await loadCheckpoint(path, backend, options);
       const { description } = checkpoint;
       const context = chooseContext(options.context, description);
       expectCacheFits(description, context, checkpoint.weightBytes, options.memoryLimit);
 
-      const path = options.predictor ?? `${folder}/predictor.safetensors`;
-      const wanted = asked?.needs !== 'nothing' && (options.predictor ?? (await fileExists(path)));
-      const file = wanted ? await predictorFor(path, folder, description) : undefined;
+      const trained = options.predictor ?? predictorBeside(path);
+      const wanted =
+        asked?.needs !== 'nothing' && (options.predictor ?? (await fileExists(trained)));
+      const file = wanted ? await predictorFor(trained, path, description) : undefined;
       if (!file && (options.recall ?? options.maxLoss) !== undefined)
         throw new EngineError(
           'NO_PREDICTOR',
-          `${path}: there is no such file, expected a predictor that has operating points; make one with "dejavu train MODEL --text FILE"`,
+          `${trained}: there is no such file, expected a predictor that has operating points; make one with "dejavu train MODEL --text FILE"`,
         );
       const predictor = file && placePredictor(backend, file, choosePoint(file, options));
       const method = asked ?? findMethod(predictor ? 'predictor' : 'dense');
       expectUsed(method, options);
       return new Engine({
         model,
-        folder,
+        path,
         backend,
         checkpoint: { ...checkpoint, roundsActivations: options.activations !== 'f32' },
         sparsity: createMethod(method, backend, description, predictor, options),
@@ -162,7 +170,7 @@ export class Engine implements AsyncDisposable {
         policy,
         context,
         loadSeconds: (performance.now() - start) / 1000,
-        tokenizer: await loadTokenizer(folder),
+        tokenizer: await loadTokenizer(path),
       });
     } catch (error) {
       await backend[Symbol.asyncDispose]();
@@ -179,7 +187,7 @@ export class Engine implements AsyncDisposable {
     if (this.#tokenizer) return this.#tokenizer;
     throw new EngineError(
       'NO_TOKENIZER',
-      `${this.folder}: there is no tokenizer.json, expected one to turn text into ids; add it, or give token ids (--ids)`,
+      `${this.path}: there is no tokenizer in it, expected tokenizer.json, vocab.json and merges.txt, or tokenizer.model; add it, or give token ids (--ids)`,
     );
   }
 
@@ -252,16 +260,16 @@ export class Engine implements AsyncDisposable {
 }
 
 async function predictorFor(
-  path: string,
-  folder: string,
+  file: string,
+  model: string,
   description: Description,
 ): Promise<PredictorFile> {
-  const file = await readPredictor(path, description);
-  const { modelHash } = file.provenance;
-  if (await isCheckpoint(folder, modelHash)) return file;
+  const predictor = await readPredictor(file, description);
+  const { modelHash } = predictor.provenance;
+  if (await isCheckpoint(model, modelHash)) return predictor;
   throw new EngineError(
     'BAD_PREDICTOR',
-    `${path}: made for other weights (hash ${modelHash.slice(0, 12)}), expected those of ${folder}, or those they were quantized from; train one for this model with "dejavu train"`,
+    `${file}: made for other weights (hash ${modelHash.slice(0, 12)}), expected those of ${model}, or those they were quantized from; train one for this model with "dejavu train"`,
   );
 }
 

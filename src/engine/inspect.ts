@@ -1,12 +1,9 @@
 import { bundledModel } from '../loaders/bundled.ts';
-import { isCheckpoint, storedWeights } from '../loaders/checkpoint.ts';
-import { fileExists, openFolder } from '../loaders/fs.ts';
-import { readJsonFile } from '../loaders/json.ts';
-import { familyConfig } from '../loaders/quantized.ts';
-import { readPredictor } from '../loaders/predictor.ts';
-import { openTensors } from '../loaders/safetensors.ts';
+import { storedWeights } from '../loaders/checkpoint.ts';
+import { fileExists } from '../loaders/fs.ts';
+import { isCheckpoint, openCheckpoint } from '../loaders/open.ts';
+import { predictorBeside, readPredictor } from '../loaders/predictor.ts';
 import type { Description } from '../model.ts';
-import { familyOf } from '../models/index.ts';
 import type { Provenance } from '../predictor.ts';
 import { size } from '../tensor.ts';
 
@@ -40,12 +37,9 @@ export interface Inspection extends Omit<Description, 'endIds'> {
  */
 export async function inspect(model: string): Promise<Inspection> {
   const path = bundledModel(model) ?? model;
-  const folder = await openFolder(path);
-  const json = await readJsonFile(folder, 'config.json', 'BAD_CONFIG');
-  const family = familyOf(json, `${path}/config.json`);
-  const config = family.config(familyConfig(json));
+  await using opened = await openCheckpoint(path);
+  const { family, config, json, files } = opened;
   const { endIds, ...description } = family.describe(config);
-  await using files = await openTensors(folder);
   let parameters = 0;
   let weightBytes = 0;
   for (const { spec, bytes } of storedWeights(path, json, family.weights(config), files).values()) {
@@ -57,10 +51,10 @@ export async function inspect(model: string): Promise<Inspection> {
 }
 
 async function inspectPredictor(
-  folder: string,
+  model: string,
   description: Description,
 ): Promise<Inspection['predictor']> {
-  const file = `${folder}/predictor.safetensors`;
+  const file = predictorBeside(model);
   if (!(await fileExists(file))) return undefined;
   const { layers, points, provenance } = await readPredictor(file, description);
   const nets = layers.flatMap(({ neurons, heads }) => [neurons, heads]);
@@ -68,7 +62,7 @@ async function inspectPredictor(
     shares.reduce((a, b) => a + b, 0) / shares.length;
   return {
     file,
-    matches: await isCheckpoint(folder, provenance.modelHash),
+    matches: await isCheckpoint(model, provenance.modelHash),
     weightBytes: nets
       .flatMap((net) => (net ? [net.down, net.downBias, net.up, net.upBias] : []))
       .reduce((sum, { bytes }) => sum + bytes.length, 0),

@@ -1,20 +1,25 @@
 import type { Backend } from '../backend.ts';
 import { EngineError } from '../errors.ts';
 import type { Description, Family, Weights, WeightSpec } from '../model.ts';
-import { familyOf } from '../models/index.ts';
-import type { Folder } from '../source.ts';
-import { size } from '../tensor.ts';
+import { byteLength, size } from '../tensor.ts';
 import { convertRows, type FileType, takeColumns, type WeightType } from './convert.ts';
-import { openFolder, sha256 } from './fs.ts';
-import { readJsonFile } from './json.ts';
-import { chooseRowType, familyConfig, findRows, loadRows, readAbout } from './quantized.ts';
-import { dtypeOf, type Entry, openTensors, type TensorFiles, weightFiles } from './safetensors.ts';
+import type { Entry, TensorFiles } from './entry.ts';
+import {
+  convertBlocks,
+  decodeColumns,
+  type Quantized,
+  quantizedType,
+  quantizedTypes,
+} from './gguf/rows.ts';
+import { openCheckpoint } from './open.ts';
+import { chooseRowType, findRows, loadRows, readAbout } from './quantized.ts';
 import { chunkBytes, expectFit, plannedBytes, StoredWeights } from './weights.ts';
 
 export interface LoadOptions {
   /**
-   * Type of matrices in memory. `auto`, the default, keeps f32, and 16-bit types as f16 where the
-   * backend reads f16 fast, else as f32. A quantized folder is kept as it is, or decoded to f32 or f16.
+   * Type of matrices in memory. `auto`, the default, keeps each as it is: f32; 16-bit types as f16 where
+   * the backend reads f16 fast, else as f32; GGUF's quantized types as the type of ours that holds the
+   * same, int8 where none does. A folder that `quantize` wrote is kept, or decoded to f32 or f16.
    */
   readonly weights?: 'auto' | WeightType;
   /** Refuse a model whose weights take more. Default: no limit. */
@@ -30,14 +35,14 @@ export interface Checkpoint {
   readonly weights: Weights;
   /** In memory, all together. */
   readonly weightBytes: number;
-  /** Type of matrices in memory; of a quantized folder, which mixes them, that of most. */
+  /** Type of matrices in memory; where they are mixed, that of most. */
   readonly dtype: WeightType;
   release(): void;
 }
 
 /**
- * Load a Hugging Face checkpoint folder (config.json and safetensors), or one that `quantize` wrote,
- * into a backend's memory.
+ * Load a Hugging Face checkpoint folder (config.json and safetensors), one that `quantize` wrote, or a GGUF
+ * file into a backend's memory.
  *
  * Everything is checked before anything is allocated: `FILE_NOT_FOUND`, `BAD_CONFIG`,
  * `UNKNOWN_FAMILY`, `BAD_CHECKPOINT`, `MISSING_TENSOR`, `BAD_SHAPE`, `OUT_OF_MEMORY`.
@@ -47,11 +52,8 @@ export async function loadCheckpoint(
   backend: Backend,
   options: LoadOptions = {},
 ): Promise<Checkpoint> {
-  const folder = await openFolder(path);
-  const json = await readJsonFile(folder, 'config.json', 'BAD_CONFIG');
-  const family = familyOf(json, `${path}/config.json`);
-  const config = family.config(familyConfig(json));
-  await using files = await openTensors(folder);
+  await using opened = await openCheckpoint(path);
+  const { family, config, json, files } = opened;
   const planned = planLoad(path, json, family.weights(config), files, options, backend);
   const { dtype, weightBytes } = planned;
   expectFit(path, weightBytes, options.memoryLimit);
@@ -114,15 +116,16 @@ function planLoad(
     };
   }
   const found = findWeights(where, specs, files);
-  const dtype = chooseType(choice, found.values(), backend);
+  const types = chooseTypes(choice, found, backend);
   return {
-    dtype,
-    weightBytes: plannedBytes(
-      [...found.values()].map(({ spec }) => spec),
-      dtype,
+    dtype: typeOfMost(found, types),
+    weightBytes: [...found].reduce(
+      (sum, [name, { spec }]) => sum + byteLength(types.get(name)!, spec.shape),
+      0,
     ),
     load: async (weights) => {
-      for (const [name, { spec, entry }] of found) await load(weights, name, spec, entry, dtype);
+      for (const [name, { spec, entry }] of found)
+        await load(weights, name, spec, entry, types.get(name)!);
     },
   };
 }
@@ -136,32 +139,6 @@ export function storedWeights(
 ): ReadonlyMap<string, Pick<Found, 'spec' | 'bytes'>> {
   const about = readAbout(where, json, files.metadata);
   return about ? findRows(where, specs, files, about) : findWeights(where, specs, files);
-}
-
-/** Whether this hash is of the checkpoint in this folder, or of the one it was quantized from. */
-export async function isCheckpoint(path: string, hash: string): Promise<boolean> {
-  const folder = await openFolder(path);
-  const json = await readJsonFile(folder, 'config.json', 'BAD_CONFIG');
-  await using files = await openTensors(folder);
-  return (
-    readAbout(path, json, files.metadata)?.source === hash || (await hashCheckpoint(path)) === hash
-  );
-}
-
-/** SHA-256 of a checkpoint's configuration and weight files: what a predictor was made for. */
-export async function hashCheckpoint(path: string): Promise<string> {
-  const folder = await openFolder(path);
-  const { files } = await weightFiles(folder);
-  return await sha256(contents(folder, ['config.json', ...files]));
-}
-
-async function* contents(folder: Folder, files: readonly string[]): AsyncGenerator<Uint8Array> {
-  for (const file of files) {
-    await using source = await folder.open(file);
-    yield new TextEncoder().encode(`${file} ${source.size}\n`);
-    for (let at = 0; at < source.size; at += chunkBytes)
-      yield await source.read(at, Math.min(chunkBytes, source.size - at));
-  }
 }
 
 interface Found {
@@ -195,46 +172,71 @@ function findWeights(
 }
 
 /** Shape of a weight in the file. */
-function fileShape({ shape, part, transposed }: WeightSpec): number[] {
+function fileShape({ shape, part, transposed }: WeightSpec, entry: Entry): number[] {
   const [first = 0, ...rest] = shape;
   const stored = [part?.rows ?? first, ...rest];
-  return transposed ? stored.reverse() : stored;
+  return differs(transposed, entry.transposed) ? stored.reverse() : stored;
 }
 
-function expectStored(spec: WeightSpec, { name, type, shape, source }: Entry): void {
-  const expected = fileShape(spec);
-  if (
-    fileType(type) &&
-    shape.length === expected.length &&
-    shape.every((n, i) => n === expected[i])
-  )
-    return;
+const differs = (a = false, b = false): boolean => a !== b;
+
+function expectStored(spec: WeightSpec, entry: Entry): void {
+  const { name, type, shape, source } = entry;
+  const expected = fileShape(spec, entry);
+  const read = fileType(type) ?? (spec.kind === 'matrix' ? quantizedType(type) : undefined);
+  if (read && shape.length === expected.length && shape.every((n, i) => n === expected[i])) return;
+  const types = [...Object.keys(fileTypes), ...(spec.kind === 'matrix' ? quantizedTypes : [])];
   throw new EngineError(
     'BAD_SHAPE',
-    `${source.name}, ${name}: is ${type} [${shape}]; expected F32, F16 or BF16 [${expected}]; check that config.json belongs to these weights`,
+    `${source.name}, ${name}: is ${type} [${shape}]; expected ${types.join(', ')} [${expected}]; check that config.json belongs to these weights, or choose a file of other types`,
   );
 }
 
-function fileType(type: Entry['type']): FileType | undefined {
-  const dtype = dtypeOf[type];
-  return dtype === 'f32' || dtype === 'f16' || dtype === 'bf16' ? dtype : undefined;
-}
+const fileTypes: Readonly<Record<string, FileType>> = { F32: 'f32', F16: 'f16', BF16: 'bf16' };
 
-function chooseType(
+const fileType = (type: string): FileType | undefined =>
+  Object.hasOwn(fileTypes, type) ? fileTypes[type] : undefined;
+
+/** The type of each weight in memory, by name. */
+function chooseTypes(
   choice: 'auto' | WeightType,
-  found: Iterable<Found>,
+  found: ReadonlyMap<string, Found>,
   backend: Backend,
-): WeightType {
-  if (choice !== 'auto') {
-    const reason = backend.refuses('linear', choice);
-    if (reason === undefined) return choice;
+): Map<string, WeightType> {
+  const takes = (type: WeightType): boolean => backend.refuses('linear', type) === undefined;
+  const reason = choice === 'auto' ? undefined : backend.refuses('linear', choice);
+  if (reason !== undefined)
     throw new EngineError(
       'BAD_REQUEST',
       `--weights: the ${backend.name} backend does not compute with ${choice} (${reason}); expected a type it takes; use --weights f32`,
     );
+  const narrow = backend.info.fastF16 && takes('f16') ? 'f16' : 'f32';
+  const kept = (spec: WeightSpec, entry: Entry): WeightType => {
+    const quantized = quantizedType(entry.type);
+    if (!quantized) return entry.type === 'F32' ? 'f32' : narrow;
+    const type = differs(spec.transposed, entry.transposed) ? 'int8' : quantized.keeps;
+    return takes(type) ? type : narrow;
+  };
+  return new Map(
+    [...found].map(([name, { spec, entry }]) => {
+      if (spec.kind === 'vector') return [name, 'f32'];
+      return [name, choice === 'auto' ? kept(spec, entry) : choice];
+    }),
+  );
+}
+
+/** The type that most elements of matrices have. */
+function typeOfMost(
+  found: ReadonlyMap<string, Found>,
+  types: ReadonlyMap<string, WeightType>,
+): WeightType {
+  const elements = new Map<WeightType, number>();
+  for (const [name, { spec }] of found) {
+    if (spec.kind === 'vector') continue;
+    const type = types.get(name)!;
+    elements.set(type, (elements.get(type) ?? 0) + size(spec.shape));
   }
-  const wide = [...found].some(({ spec, entry }) => spec.kind === 'matrix' && entry.type === 'F32');
-  return !wide && backend.info.fastF16 && !backend.refuses('linear', 'f16') ? 'f16' : 'f32';
+  return [...elements].reduce((most, next) => (next[1] > most[1] ? next : most))[0];
 }
 
 /** Stream one weight into memory. */
@@ -242,17 +244,18 @@ async function load(
   weights: StoredWeights,
   name: string,
   spec: WeightSpec,
-  { name: stored, type, offset, bytes, shape, source }: Entry,
+  entry: Entry,
   dtype: WeightType,
 ): Promise<void> {
-  const from = fileType(type)!;
-  const where = `${source.name}, ${stored}`;
+  const { type, offset, bytes, shape, source } = entry;
+  const where = `${source.name}, ${entry.name}`;
   const [rows = 0, columns = 1] = spec.shape;
-  const place = spec.part?.row ?? ((row: number) => row);
-  weights.add(name, spec);
+  const place = placeOf(spec, entry);
+  weights.add(name, spec, dtype);
 
   if (spec.kind === 'vector') {
-    const all = convertRows(await source.read(offset, bytes), from, 'f32', shape[0], where);
+    const stored = await source.read(offset, bytes);
+    const all = convertRows(stored, fileType(type)!, 'f32', shape[0], where);
     const values = new Float32Array(all.buffer, all.byteOffset, shape[0]);
     weights.writeVector(
       name,
@@ -261,22 +264,88 @@ async function load(
     return;
   }
 
-  const fileRow = bytes / (spec.part?.rows ?? rows);
-  const chunkRows = Math.max(1, Math.floor(chunkBytes / fileRow));
-  if (spec.transposed) {
+  const plain = fileType(type);
+  const convert = plain
+    ? (read: Uint8Array<ArrayBuffer>) => convertRows(read, plain, dtype, columns, where)
+    : (read: Uint8Array<ArrayBuffer>) =>
+        convertBlocks(read, quantizedType(type)!, columns, dtype, where);
+  if (differs(spec.transposed, entry.transposed)) {
     const whole = await source.read(offset, bytes);
-    const width = shape[1];
-    for (let first = 0; first < rows; first += chunkRows) {
-      const count = Math.min(chunkRows, rows - first);
-      const wanted = Array.from({ length: count }, (_, i) => place(first + i));
-      const taken = takeColumns(whole, from, { rows: columns, width, columns: wanted });
+    const quantized = quantizedType(type);
+    const parts = quantized
+      ? blockColumns(whole, quantized, { rows, columns, width: shape[1], place })
+      : plainColumns(whole, plain!, { rows, columns, width: shape[1], place });
+    const from = plain ?? 'f32';
+    for (const { first, taken } of parts)
       weights.writeRows(name, first, convertRows(taken, from, dtype, columns, where));
-    }
     return;
   }
-  for (const { first, at, count } of runs(rows, place, chunkRows)) {
-    const read = await source.read(offset + at * fileRow, count * fileRow);
-    weights.writeRows(name, first, convertRows(read, from, dtype, columns, where));
+  const fileRow = bytes / shape[0];
+  const chunkRows = Math.max(1, Math.floor(chunkBytes / fileRow));
+  for (const { first, at, count } of runs(rows, place, chunkRows))
+    weights.writeRows(
+      name,
+      first,
+      convert(await source.read(offset + at * fileRow, count * fileRow)),
+    );
+}
+
+/** Where the file has each of our rows (of its transpose, where that is what it stores). */
+function placeOf({ part }: WeightSpec, { row: stored }: Entry): (row: number) => number {
+  const ours = part?.row ?? ((row: number) => row);
+  return stored ? (row) => stored(ours(row)) : ours;
+}
+
+/** A matrix of ours [rows, columns] and the file's transpose of it, [columns, width]. */
+interface Transpose {
+  readonly rows: number;
+  readonly columns: number;
+  readonly width: number;
+  /** The file's column for a row of ours. */
+  readonly place: (row: number) => number;
+}
+
+/** Rows of ours from `first` on, gathered from columns of the file. */
+interface Gathered {
+  readonly first: number;
+  readonly taken: Uint8Array<ArrayBuffer>;
+}
+
+function* plainColumns(
+  whole: Uint8Array<ArrayBuffer>,
+  from: FileType,
+  { rows, columns, width, place }: Transpose,
+): Generator<Gathered> {
+  const chunkRows = Math.max(1, Math.floor((chunkBytes * rows) / whole.length));
+  for (let first = 0; first < rows; first += chunkRows) {
+    const count = Math.min(chunkRows, rows - first);
+    const wanted = Array.from({ length: count }, (_, i) => place(first + i));
+    yield { first, taken: takeColumns(whole, from, { rows: columns, width, columns: wanted }) };
+  }
+}
+
+/** The same of a quantized type, as f32: one band of whole blocks after another is decoded. */
+function* blockColumns(
+  whole: Uint8Array<ArrayBuffer>,
+  quantized: Quantized,
+  { rows, columns, width, place }: Transpose,
+): Generator<Gathered> {
+  const { block } = quantized;
+  const bandBlocks = Math.max(1, Math.floor(chunkBytes / (4 * columns * block)));
+  const rowOf = new Map(Array.from({ length: rows }, (_, row) => [place(row), row]));
+  for (let start = 0; start < width; start += bandBlocks * block) {
+    const count = Math.min(bandBlocks * block, width - start);
+    const shape = { rows: columns, width, first: start, count };
+    const band = decodeColumns(whole, quantized, shape);
+    for (let c = 0; c < count;) {
+      const first = rowOf.get(start + c);
+      let run = 1;
+      while (first !== undefined && c + run < count && rowOf.get(start + c + run) === first + run)
+        run++;
+      if (first !== undefined)
+        yield { first, taken: band.slice(4 * columns * c, 4 * columns * (c + run)) };
+      c += run;
+    }
   }
 }
 

@@ -73,6 +73,12 @@ export const folderExists = (path: string): Promise<boolean> =>
     () => false,
   );
 
+/** Whether a model of this name is a GGUF file, not a folder. */
+export const isGguf = (path: string): boolean => /\.gguf$/i.test(path);
+
+/** The folder a model lies in: it itself, or that of its file. */
+export const folderOf = (path: string): string => (isGguf(path) ? dirname(path) : path);
+
 /** List a folder. Throws `FILE_NOT_FOUND`. */
 export async function openFolder(path: string): Promise<Folder> {
   try {

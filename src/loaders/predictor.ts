@@ -7,6 +7,7 @@ import type { PredictorFile, SitePredictor } from '../predictor.ts';
 import type { Site } from '../sparsity.ts';
 import { byteLength, rowBytes } from '../tensor.ts';
 import { readSafetensors, writeSafetensors } from './files.ts';
+import { isGguf } from './fs.ts';
 
 /**
  * The predictor file: safetensors, one set of tensors `layers.L.SITE.*` for each predictor, and all else
@@ -56,6 +57,12 @@ const points = z.array(
   }),
 );
 const curves = z.array(z.object({ neurons: curve.optional(), heads: curve.optional() }));
+
+/** Where the predictor of a model lies unless somebody says otherwise. */
+export const predictorBeside = (path: string): string =>
+  isGguf(path)
+    ? path.replace(/\.gguf$/i, '.predictor.safetensors')
+    : `${path.replace(/\/+$/, '')}/predictor.safetensors`;
 
 /** Write a predictor file whole: a reader never sees half of one. */
 export async function writePredictor(path: string, file: PredictorFile): Promise<void> {

@@ -6,7 +6,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Backend } from '../backend.ts';
 import { reference } from '../backends/reference/index.ts';
 import { quantize } from '../quantize/quantize.ts';
-import { hashCheckpoint, isCheckpoint, loadCheckpoint } from './checkpoint.ts';
+import { loadCheckpoint } from './checkpoint.ts';
+import { hashCheckpoint, isCheckpoint } from './open.ts';
 import { codeOf } from '../../test/code-of.ts';
 
 const source = fileURLToPath(new URL('../../test/data/parity/llama-bias', import.meta.url));

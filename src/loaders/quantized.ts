@@ -6,7 +6,8 @@ import type { WeightSpec } from '../model.ts';
 import type { HostTensor } from '../op.ts';
 import { byteLength, isQuantized, quantGroup, rowBytes, size } from '../tensor.ts';
 import { convertRows, type WeightType } from './convert.ts';
-import { encodeHeader, type Entry, type StoredType, type TensorFiles } from './safetensors.ts';
+import type { Entry, TensorFiles } from './entry.ts';
+import { encodeHeader, type StoredType } from './safetensors.ts';
 import { chunkBytes, rowSquares, type StoredWeights } from './weights.ts';
 
 /**

@@ -2,6 +2,7 @@ import { EngineError } from '../errors.ts';
 import type { HostTensor } from '../op.ts';
 import type { Folder, Source } from '../source.ts';
 import type { DType } from '../tensor.ts';
+import type { Entry as AnyEntry, TensorFiles } from './entry.ts';
 import { parseJson, readJsonFile } from './json.ts';
 
 /**
@@ -36,6 +37,8 @@ const elementBits = {
 
 export type StoredType = keyof typeof elementBits;
 
+type Entry = AnyEntry<StoredType>;
+
 /** Stored types that have a type of ours. */
 export const dtypeOf: Readonly<Partial<Record<StoredType, DType>>> = {
   F32: 'f32',
@@ -46,23 +49,6 @@ export const dtypeOf: Readonly<Partial<Record<StoredType, DType>>> = {
   I32: 'i32',
   U32: 'u32',
 };
-
-/** One tensor of a file. */
-export interface Entry {
-  readonly name: string;
-  readonly type: StoredType;
-  readonly shape: readonly number[];
-  /** Where its bytes lie, from the beginning of `source`. */
-  readonly offset: number;
-  readonly bytes: number;
-  readonly source: Source;
-}
-
-/** Tensors of one file or of several shards. Disposing of it closes them. */
-export interface TensorFiles extends AsyncDisposable {
-  readonly entries: ReadonlyMap<string, Entry>;
-  readonly metadata: Readonly<Record<string, string>>;
-}
 
 /** The largest header the format allows. */
 const largestHeader = 100_000_000;

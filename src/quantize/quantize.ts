@@ -2,10 +2,9 @@ import { join } from 'node:path';
 import { Engine, type OpenOptions } from '../engine/engine.ts';
 import type { Prompt } from '../engine/generate.ts';
 import { EngineError } from '../errors.ts';
-import { hashCheckpoint } from '../loaders/checkpoint.ts';
 import type { WeightType } from '../loaders/convert.ts';
-import { copyFiles, makeFolder, openFolder, replaceFile } from '../loaders/fs.ts';
-import { readJsonFile } from '../loaders/json.ts';
+import { copyFiles, makeFolder, replaceFile } from '../loaders/fs.ts';
+import { hashCheckpoint, openCheckpoint } from '../loaders/open.ts';
 import { type About, encodeRows, quantizationConfig } from '../loaders/quantized.ts';
 import type { HostTensor } from '../op.ts';
 import { byteLength, isQuantized, quantGroup } from '../tensor.ts';
@@ -111,13 +110,13 @@ async function write(
   calibration: Calibration | undefined,
   { bits, embeddingBits = 8, signal, onProgress }: QuantizeOptions,
 ): Promise<number> {
-  const { backend, checkpoint, folder } = engine;
+  const { backend, checkpoint, path } = engine;
   const { family, config, weights } = checkpoint;
-  const json = await readJsonFile(await openFolder(folder), 'config.json', 'BAD_CONFIG');
+  await using original = await openCheckpoint(path);
   const about: Omit<About, 'dtypes'> = {
     bits,
     method: method.name,
-    source: await hashCheckpoint(folder),
+    source: await hashCheckpoint(path),
   };
 
   using step = recordDense(backend, checkpoint, 1);
@@ -147,9 +146,12 @@ async function write(
     return await encoder.encode(name, stored, to, uses.get(name));
   };
   await replaceFile(join(into, 'model.safetensors'), encodeRows(plan, about, encode));
-  const quantized = { ...(json as object), quantization_config: quantizationConfig(about) };
+  const quantized = {
+    ...(original.json as object),
+    quantization_config: quantizationConfig(about),
+  };
   const bytes = new TextEncoder().encode(`${JSON.stringify(quantized, undefined, 2)}\n`);
   await replaceFile(join(into, 'config.json'), [bytes]);
-  await copyFiles(folder, into, (file) => companions.test(file));
+  await copyFiles(engine.folder, into, (file) => companions.test(file));
   return plan.reduce((sum, { dtype, shape }) => sum + byteLength(dtype, shape), 0);
 }

@@ -1,5 +1,5 @@
 import { readJsonFile, readTextFile } from '../loaders/json.ts';
-import { openFolder } from '../loaders/fs.ts';
+import { isGguf, openFolder } from '../loaders/fs.ts';
 import { byteLevelTokenizer } from './byte-level.ts';
 import { createTokenizer, type Tokenizer } from './tokenizer.ts';
 
@@ -10,6 +10,7 @@ export type { TextStream, Tokenizer } from './tokenizer.ts';
  * GPT-2 were published with. Undefined where there is none. Throws `NO_TOKENIZER` when it is unusable.
  */
 export async function loadTokenizer(path: string): Promise<Tokenizer | undefined> {
+  if (isGguf(path)) return undefined;
   const folder = await openFolder(path);
   const has = (file: string): boolean => folder.files.includes(file);
   const read = (file: string): Promise<unknown> => readJsonFile(folder, file, 'NO_TOKENIZER');

@@ -1,10 +1,9 @@
-import { join } from 'node:path';
 import type { Engine } from '../engine/engine.ts';
 import type { Prompt } from '../engine/generate.ts';
 import { EngineError } from '../errors.ts';
-import { hashCheckpoint } from '../loaders/checkpoint.ts';
 import { sha256 } from '../loaders/fs.ts';
-import { writePredictor } from '../loaders/predictor.ts';
+import { hashCheckpoint } from '../loaders/open.ts';
+import { predictorBeside, writePredictor } from '../loaders/predictor.ts';
 import { makesZeros } from '../ops/activation.ts';
 import type { OperatingPoint, PredictorFile, Provenance } from '../predictor.ts';
 import {
@@ -117,7 +116,7 @@ export async function train(engine: Engine, options: TrainOptions): Promise<Trai
   expectWhole(`batch / ${blockRows}`, batch / blockRows, 1);
   expectWhole('calibration tokens', calibrationTokens, 1);
 
-  const output = options.output ?? join(engine.folder, 'predictor.safetensors');
+  const output = options.output ?? predictorBeside(engine.path);
   const window = Math.min(largestWindow, engine.context - (engine.context % blockRows));
   const ids = collectIds(engine, options.texts, tokens, window);
   const split = splitText(ids, window, heldOutShare);
@@ -125,7 +124,7 @@ export async function train(engine: Engine, options: TrainOptions): Promise<Trai
   const windows = scoredWindows(split.heldOut, window, 2 * scored);
   const middle = Math.ceil(windows.length / 2);
   const [tuning, reporting] = [windows.slice(0, middle), windows.slice(middle)];
-  const modelHash = await hashCheckpoint(engine.folder);
+  const modelHash = await hashCheckpoint(engine.path);
   const textHash = await sha256([new Uint8Array(ids.buffer, ids.byteOffset, ids.byteLength)]);
 
   const progress = new Progress(options.onProgress);
