@@ -211,7 +211,7 @@ async function attend(backend: Backend, T: number, S: number): Promise<void> {
   await measure(
     backend,
     `attention T ${T} S ${S} H ${H} D ${D}`,
-    (g) => (attention(g, { q, keys, values, sequences, slots }, 0.125), 1),
+    (g) => (attention(g, { q, keys, values, sequences, slots }, { scale: 0.125 }), 1),
     T === 1 ? { flops, bytes: 2 * 4 * G * S * D } : { flops },
     21,
   );

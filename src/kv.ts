@@ -45,14 +45,20 @@ export interface Rotation {
   readonly scale: number;
 }
 
+export interface AttendOptions {
+  readonly rotation: Rotation | undefined;
+  readonly heads: Selection;
+  readonly scale: number;
+  /** Slopes of ALiBi, [H]: what a key's logit gains with each position that it is nearer. */
+  readonly slopes?: Tensor | undefined;
+  /** Keys a query sees, its own included; 0, the default: all before it. */
+  readonly window?: number | undefined;
+}
+
 export interface CacheStep {
   /** Record the storing of k and v, both [T, G, D], of one layer. */
   store(layer: number, k: Tensor, v: Tensor, rotation: Rotation | undefined): void;
 
   /** Record attention of q [T, H, D] over what is stored; returns [T, H, D], selected heads only. */
-  attend(
-    layer: number,
-    q: Tensor,
-    options: { rotation: Rotation | undefined; heads: Selection; scale: number },
-  ): Tensor;
+  attend(layer: number, q: Tensor, options: AttendOptions): Tensor;
 }

@@ -118,7 +118,7 @@ describe.each(configurations)('$name', ({ open }) => {
         slots: random.integers([3, 39, 17, 39, 0, 20, 30, 5, 12]),
         y: output([T, H, D]),
       },
-      params: { scale: 0.2 },
+      params: { scale: 0.2, window: 0 },
     };
     const op: Op = attentionOp;
     const { y } = await runOp(backend, op, example.operands, example.params);

@@ -62,7 +62,7 @@ export class StepProgram implements Disposable {
   readonly #chosen: Readonly<Record<Site, readonly (Placed | undefined)[]>>;
   readonly #description: Description;
   readonly #program: Program;
-  #seenSlots = 0;
+  #positions = new Int32Array();
 
   constructor(
     backend: Backend,
@@ -126,7 +126,7 @@ export class StepProgram implements Disposable {
     this.#backend.write(this.#inputs.positions, positions);
     this.#backend.write(this.#inputs.sequences, sequences);
     if (expected && this.#expected) this.#backend.write(this.#expected, expected);
-    this.#seenSlots = positions.reduce((sum, position) => sum + position + 1, 0);
+    this.#positions = positions.slice();
     await this.#backend.run(this.#program);
   }
 
@@ -152,7 +152,7 @@ export class StepProgram implements Disposable {
     for (const { role, bytes: each, select, count, perSlot } of this.#reads) {
       const times = count === undefined ? 1 : counts[count];
       // Of selections by row, each reads its own slots; their mean stands for all.
-      const slots = perSlot ? this.#seenSlots / (select?.shape[0] ?? 1) : 1;
+      const slots = perSlot ? this.#seenSlots(perSlot) / (select?.shape[0] ?? 1) : 1;
       bytes[role as keyof typeof bytes] += each * times * slots;
     }
     const shares = (site: Site, of: number): number[] =>
@@ -166,6 +166,11 @@ export class StepProgram implements Disposable {
       heads: shares('heads', heads),
       ...bytes,
     };
+  }
+
+  /** Cache slots the rows of the last run saw, each at most `window` of them. */
+  #seenSlots(window: number): number {
+    return this.#positions.reduce((sum, position) => sum + Math.min(position + 1, window), 0);
   }
 
   async #floats(tensor: Tensor): Promise<Float32Array> {

@@ -58,16 +58,17 @@ export function createCache(
           store(g, { x: rotated(k, rotation), cache: keys, ...at });
           store(g, { x: v, cache: values, ...at });
         },
-        attend(layer, q, { rotation, heads, scale }) {
+        attend(layer, q, { rotation, heads, scale, slopes, window }) {
           const { keys, values } = memory[layer];
           const operands = {
             q: rotated(q, rotation),
             keys,
             values,
             select: asOperand(heads),
+            slopes,
             ...at,
           };
-          return attention(g, operands, scale);
+          return attention(g, operands, { scale, window });
         },
       };
     },

@@ -54,18 +54,21 @@ export function store(
 }
 
 /**
- * y[t, h] = Σ_s softmax_s(scale · q[t, h] · keys[s]) values[s], over slots 0 … slots[t] of the row's
- * own sequence: a row sees what was stored before it and itself. Heads share KV heads in groups of
- * H / G. Heads not selected are not computed, and their y is not written.
+ * y[t, h] = Σ_s softmax_s(scale · q[t, h] · keys[s] + slopes[h] · (s - slots[t])) values[s], over slots
+ * 0 … slots[t] of the row's own sequence: a row sees what was stored before it and itself. With a
+ * `window` above 0 it sees the last `window` of them, itself included, and the rest is not read.
+ *
+ * Slopes are those of ALiBi (arXiv 2108.12409); absent, nearness counts for nothing. Heads share KV
+ * heads in groups of H / G. Heads not selected are not computed, and their y is not written.
  */
 export const attentionOp: Op<
-  'q' | 'keys' | 'values' | 'sequences' | 'slots' | 'select' | 'y',
-  'scale'
+  'q' | 'keys' | 'values' | 'sequences' | 'slots' | 'select' | 'slopes' | 'y',
+  'scale' | 'window'
 > = {
   name: 'attention',
-  operands: ['q', 'keys', 'values', 'sequences', 'slots', 'select', 'y'],
+  operands: ['q', 'keys', 'values', 'sequences', 'slots', 'select', 'slopes', 'y'],
   writes: ['y'],
-  params: ['scale'],
+  params: ['scale', 'window'],
 
   check(t) {
     const { T = 0, H = 0 } = bind(
@@ -76,6 +79,7 @@ export const attentionOp: Op<
         values: 'B G S D',
         sequences: 'T',
         slots: 'T',
+        'slopes?': 'H',
         y: 'T H D',
       },
       t,
@@ -86,38 +90,40 @@ export const attentionOp: Op<
   },
 
   /** Keys and values of each KV head that serves a selected head. */
-  reads({ q, keys, select }) {
+  reads({ q, keys, select }, { window }) {
     const [, H = 0, D = 0] = q!.shape;
     const G = keys!.shape[1];
     const bytes = 2 * 4 * D * (select ? 1 : G);
-    return [{ role: 'kv', bytes, select, group: H / G, perSlot: true }];
+    return [{ role: 'kv', bytes, select, group: H / G, perSlot: window || Infinity }];
   },
 
-  reference({ q, keys, values, sequences, slots, select, y }, { scale }) {
+  reference({ q, keys, values, sequences, slots, select, slopes, y }, { scale, window }) {
     const [T = 0, H = 0, D = 0] = q!.shape;
     const [, G = 1, S = 0] = keys!.shape;
     const [query, k, v, out] = [f32(q!), f32(keys!), f32(values!), f32(y!)];
-    const [row, slot] = [i32(sequences!), i32(slots!)];
-    for (let t = 0; t < T; t++)
+    const [row, slot, slope] = [i32(sequences!), i32(slots!), slopes && f32(slopes)];
+    for (let t = 0; t < T; t++) {
+      const end = slot[t] + 1;
+      const begin = window ? Math.max(0, end - window) : 0;
       for (const h of selected(select, t, H)) {
         const head = (row[t] * G + Math.floor(h / (H / G))) * S * D;
-        const length = slot[t] + 1;
-        const weights = new Float64Array(length);
+        const weights = new Float64Array(end);
         let peak = -Infinity;
-        for (let s = 0; s < length; s++) {
+        for (let s = begin; s < end; s++) {
           let dot = 0;
           for (let d = 0; d < D; d++) dot += query[(t * H + h) * D + d] * k[head + s * D + d];
-          weights[s] = dot * scale;
+          weights[s] = dot * scale + (slope ? slope[h] * (s - slot[t]) : 0);
           peak = Math.max(peak, weights[s]);
         }
         let total = 0;
-        for (let s = 0; s < length; s++) total += weights[s] = Math.exp(weights[s] - peak);
+        for (let s = begin; s < end; s++) total += weights[s] = Math.exp(weights[s] - peak);
         for (let d = 0; d < D; d++) {
           let sum = 0;
-          for (let s = 0; s < length; s++) sum += weights[s] * v[head + s * D + d];
+          for (let s = begin; s < end; s++) sum += weights[s] * v[head + s * D + d];
           out[(t * H + h) * D + d] = sum / total;
         }
       }
+    }
   },
 
   cases() {
@@ -128,35 +134,46 @@ export const attentionOp: Op<
       G: number,
       D: number,
       slots: number[],
-      share?: number,
-      rows = 1,
+      options: { share?: number; rows?: number; alibi?: boolean; window?: number } = {},
     ) => ({
-      name: `T ${T} H ${H} G ${G} D ${D} slots ${slots} share ${share} rows ${rows}`,
+      name: `T ${T} H ${H} G ${G} D ${D} slots ${slots} ${JSON.stringify(options)}`,
       operands: {
         q: random.numbers([T, H, D]),
         keys: random.numbers([2, G, 150, D]),
         values: random.numbers([2, G, 150, D]),
         sequences: random.integers(Array.from({ length: T }, (_, t) => (T > 3 ? t % 2 : 1))),
         slots: random.integers(slots),
-        select: share === undefined ? undefined : random.selection(rows, H, share),
+        select:
+          options.share === undefined
+            ? undefined
+            : random.selection(options.rows ?? 1, H, options.share),
+        slopes: options.alibi ? random.numbers([H]) : undefined,
         y: output([T, H, D]),
       },
-      params: { scale: 1 / Math.sqrt(D) },
+      params: { scale: 1 / Math.sqrt(D), window: options.window ?? 0 },
     });
     return [
       make(1, 1, 1, 1, [0]),
       make(1, 4, 4, 16, [149]),
       make(1, 6, 2, 20, [77]),
       make(3, 4, 1, 64, [10, 11, 12]),
-      make(5, 4, 2, 7, [140, 3, 0, 66, 13], 0.5, 5),
-      make(1, 8, 2, 16, [90], 0),
-      make(1, 8, 2, 16, [90], 0.4),
-      make(1, 8, 8, 80, [33], 1),
+      make(5, 4, 2, 7, [140, 3, 0, 66, 13], { share: 0.5, rows: 5 }),
+      make(1, 8, 2, 16, [90], { share: 0 }),
+      make(1, 8, 2, 16, [90], { share: 0.4 }),
+      make(1, 8, 8, 80, [33], { share: 1 }),
+      make(1, 5, 5, 16, [149], { alibi: true }),
+      make(3, 4, 1, 24, [30, 31, 32], { alibi: true, share: 0.5, rows: 1 }),
+      make(1, 4, 2, 20, [77], { window: 19 }),
+      make(1, 4, 2, 20, [77], { window: 78 }),
+      make(3, 4, 2, 16, [3, 4, 5], { window: 5 }),
+      make(3, 4, 4, 33, [40, 41, 42], { window: 1 }),
+      make(3, 2, 1, 16, [140, 5, 60], { window: 9 }),
+      make(5, 4, 2, 7, [140, 3, 0, 66, 13], { window: 12, alibi: true, share: 0.5, rows: 5 }),
     ];
   },
 };
 
-/** Record attention of q [T, H, D] over one layer's cache; returns [T, H, D]. */
+/** Record attention of q [T, H, D] over one layer's cache; returns [T, H, D]. `window` 0: no limit. */
 export function attention(
   g: Recorder,
   operands: {
@@ -166,10 +183,11 @@ export function attention(
     sequences: Tensor;
     slots: Tensor;
     select?: Tensor | undefined;
+    slopes?: Tensor | undefined;
   },
-  scale: number,
+  { scale, window = 0 }: { scale: number; window?: number | undefined },
 ): Tensor {
   const y = g.scratch('f32', operands.q.shape);
-  g.record(attentionOp, { ...operands, y }, { scale });
+  g.record(attentionOp, { ...operands, y }, { scale, window });
   return y;
 }

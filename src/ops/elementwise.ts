@@ -74,6 +74,36 @@ export function multiply(g: Recorder, a: Tensor, b: Tensor, select?: Tensor): Te
   return y;
 }
 
+/** y = x, between -limit and limit. */
+export const clampOp: Op<'x' | 'y', 'limit'> = {
+  name: 'clamp',
+  operands: ['x', 'y'],
+  writes: ['y'],
+  params: ['limit'],
+  check(t) {
+    bind('clamp', { x: 'T E', y: 'T E' }, t);
+  },
+  reference({ x, y }, { limit }) {
+    const [input, out] = [f32(x!), f32(y!)];
+    for (let i = 0; i < out.length; i++) out[i] = Math.min(limit, Math.max(-limit, input[i]));
+  },
+  cases() {
+    const random = new Inputs(12);
+    return [1, 37].map((E) => ({
+      name: `[3,${E}]`,
+      operands: { x: random.numbers([3, E]), y: output([3, E]) },
+      params: { limit: 0.25 },
+    }));
+  },
+};
+
+/** Record x [T, E] kept between -limit and limit. */
+export function clamp(g: Recorder, x: Tensor, limit: number): Tensor {
+  const y = g.scratch('f32', x.shape);
+  g.record(clampOp, { x, y }, { limit });
+  return y;
+}
+
 /** y[t, n] = ‖x[t, n]‖₂ · scale[n]; with D of 1, a scaled magnitude. */
 export const magnitudeOp: Op<'x' | 'scale' | 'y', never> = {
   name: 'magnitude',

@@ -2,7 +2,7 @@ import type { Op } from '../op.ts';
 import { attentionOp, storeOp } from './attention.ts';
 import { crossEntropyOp } from './cross-entropy.ts';
 import { divergenceOp } from './divergence.ts';
-import { addOp, magnitudeOp, multiplyOp } from './elementwise.ts';
+import { addOp, clampOp, magnitudeOp, multiplyOp } from './elementwise.ts';
 import { embedOp } from './embed.ts';
 import { encodeOp } from './encode.ts';
 import { linearTransposedOp } from './linear-transposed.ts';
@@ -22,6 +22,7 @@ export const ops: readonly Op[] = [
   attentionOp,
   bceGradientOp,
   blankOp,
+  clampOp,
   crossEntropyOp,
   divergenceOp,
   embedOp,

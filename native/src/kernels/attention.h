@@ -3,8 +3,8 @@
 
 namespace dejavu::DEJAVU_ISA::attention {
 
-enum { q, keys, values, sequences, slots, select, y };
-enum { scale };
+enum { q, keys, values, sequences, slots, select, slopes, y };
+enum { scale, window };
 
 // Neighbouring rows of one sequence share the reading of keys and values.
 constexpr int64_t shared_rows = dot_cols;
@@ -41,7 +41,29 @@ static float soften(float* weights, int64_t n, float by) {
   return total;
 }
 
-// Head h of rows t … t+rows-1, which are of one sequence.
+// weights[s] = scale * weights[s] + slope * (how far s is from the last of the n, which is negative).
+static void lean(float* weights, int64_t n, float scale, float slope) {
+  float lanes[W];
+  for (int i = 0; i < W; i++) lanes[i] = static_cast<float>(i);
+  const V steps = load(lanes);
+  for (int64_t s = 0; s < n; s += W) {
+    const V away = dejavu::DEJAVU_ISA::add(steps, set(static_cast<float>(s + 1 - n)));
+    const V bias = mul(set(slope), away);
+    if (s + W <= n)
+      store(weights + s, fma(set(scale), load(weights + s), bias));
+    else
+      store(weights + s, fma(set(scale), load(weights + s, n - s), bias), n - s);
+  }
+}
+
+// Slots that a row sees which lies in this one.
+static Range seen(const Command& c, int64_t slot) {
+  const int64_t last = static_cast<int64_t>(c.param[window]);
+  return {last ? most(0, slot + 1 - last) : 0, slot + 1};
+}
+
+// Head h of rows t … t+rows-1, which are of one sequence. Each row adds values by ascending slot: those
+// before what all rows see, those that all see, those after.
 static void attend(const Command& c, int64_t t, int64_t rows, int64_t h, float* weights) {
   const int64_t H = c.operand[q].dim[1], D = c.operand[q].dim[2];
   const int64_t G = c.operand[keys].dim[1], S = c.operand[keys].dim[2];
@@ -51,28 +73,41 @@ static void attend(const Command& c, int64_t t, int64_t rows, int64_t h, float* 
   const int32_t* slot = c.operand[slots].i32() + t;
   float* out = c.operand[y].f32() + (t * H + h) * D;
 
-  int64_t longest = 0, common = S;
+  Range sees[shared_rows], any = {S, 0}, all = {0, S};
   for (int64_t i = 0; i < rows; i++) {
-    longest = most(longest, slot[i] + 1);
-    common = least(common, slot[i] + 1);
+    sees[i] = seen(c, slot[i]);
+    any = {least(any.begin, sees[i].begin), most(any.end, sees[i].end)};
+    all = {most(all.begin, sees[i].begin), least(all.end, sees[i].end)};
   }
+  if (all.begin > all.end) all = {any.begin, any.begin};
   constexpr int64_t batch = 4 * dot_rows;
-  for (int64_t s = 0; s < longest; s += batch) {
+  for (int64_t s = any.begin; s < any.end; s += batch) {
     const uint8_t* at[batch];
-    const int64_t count = least(batch, longest - s);
+    const int64_t count = least(batch, any.end - s);
     for (int64_t i = 0; i < count; i++)
       at[i] = reinterpret_cast<const uint8_t*>(key + (s + i) * D);
     dots<F32>(at, nullptr, count, c.operand[q].f32() + (t * H + h) * D, H * D, rows, D, weights + s,
               S);
   }
   float total[shared_rows];
-  for (int64_t i = 0; i < rows; i++)
-    total[i] = soften(weights + i * S, slot[i] + 1, static_cast<float>(c.param[scale]));
-  outer(rows, D, common, {weights, S, 1}, value, D, out, H * D, true);
+  const float by = static_cast<float>(c.param[scale]);
   for (int64_t i = 0; i < rows; i++) {
+    float* row = weights + i * S + sees[i].begin;
+    const int64_t n = sees[i].end - sees[i].begin;
+    const float* slope = c.operand[slopes].f32();
+    if (slope) lean(row, n, by, slope[h]);
+    total[i] = soften(row, n, slope ? 1 : by);
+  }
+  const auto add_values = [&](int64_t row, int64_t count, int64_t begin, int64_t end, bool fresh) {
+    outer(count, D, end - begin, {weights + row * S + begin, S, 1}, value + begin * D, D,
+          out + row * H * D, H * D, fresh);
+  };
+  const bool before = any.begin < all.begin;
+  for (int64_t i = 0; before && i < rows; i++) add_values(i, 1, sees[i].begin, all.begin, true);
+  add_values(0, rows, all.begin, all.end, !before);
+  for (int64_t i = 0; i < rows; i++) {
+    add_values(i, 1, most(all.end, sees[i].begin), sees[i].end, false);
     float* row = out + i * H * D;
-    outer(1, D, slot[i] + 1 - common, {weights + i * S + common, S, 1}, value + common * D, D, row,
-          D, false);
     for (int64_t d = 0; d < D; d++) row[d] /= total[i];
   }
 }
@@ -96,7 +131,7 @@ static void run(const Command& c, int task, float* weights) {
   }
 }
 
-static constexpr Kernel kernel{"attention", 7, 1, 1u << select, tasks, workspace, run};
+static constexpr Kernel kernel{"attention", 8, 2, 1u << select | 1u << slopes, tasks, workspace, run};
 
 }  // namespace dejavu::DEJAVU_ISA::attention
 

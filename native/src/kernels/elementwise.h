@@ -1,4 +1,4 @@
-// add, multiply, magnitude, embed.
+// add, clamp, multiply, magnitude, embed.
 #pragma once
 
 namespace dejavu::DEJAVU_ISA::sum_of_two {
@@ -19,6 +19,28 @@ static void run(const Command& c, int task, float*) {
 static constexpr Kernel kernel{"add", 3, 0, 0, tasks, nullptr, run};
 
 }  // namespace dejavu::DEJAVU_ISA::sum_of_two
+
+namespace dejavu::DEJAVU_ISA::clamp {
+
+enum { x, y };
+enum { limit };
+
+static int tasks(const Command& c, int threads) {
+  return split(c.operand[y].size() / 64, c.operand[y].size(), threads);
+}
+
+static void run(const Command& c, int task, float*) {
+  const float* in = c.operand[x].f32();
+  float* out = c.operand[y].f32();
+  const float top = static_cast<float>(c.param[limit]);
+  const Range range = share(c.operand[y].size(), task, c.tasks, 64);
+  for (int64_t i = range.begin; i < range.end; i++)
+    out[i] = in[i] > top ? top : in[i] < -top ? -top : in[i];
+}
+
+static constexpr Kernel kernel{"clamp", 2, 1, 0, tasks, nullptr, run};
+
+}  // namespace dejavu::DEJAVU_ISA::clamp
 
 namespace dejavu::DEJAVU_ISA::multiply {
 

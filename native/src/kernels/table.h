@@ -35,6 +35,7 @@ static constexpr Kernel kernels[] = {
     bce_gradient::kernel,
     blank::kernel,
     cache_store::kernel,
+    clamp::kernel,
     cross_entropy::kernel,
     divergence::kernel,
     embed::kernel,
