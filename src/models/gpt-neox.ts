@@ -1,9 +1,9 @@
 import { z } from 'zod';
-import type { Family, WeightSpec } from '../model.ts';
+import type { Family } from '../model.ts';
 import { embed } from '../ops/embed.ts';
 import { attentionBlock } from './parts/attention.ts';
 import { activation, count, endIds, headSize, layerCount, parseConfig } from './parts/config.ts';
-import { embeddingName, headName, logitsOf } from './parts/head.ts';
+import { embeddingName, logitsOf } from './parts/head.ts';
 import { mlp } from './parts/mlp.ts';
 import { namedNorm } from './parts/norm.ts';
 import {
@@ -14,6 +14,7 @@ import {
   rotatedSize,
   rotationOf,
 } from './parts/rope.ts';
+import { WeightList } from './parts/weights.ts';
 
 const schema = z.object({
   ...ropeFields,
@@ -63,57 +64,26 @@ export const gptNeoX: Family<Config> = {
   }),
 
   weights(c) {
-    const { hidden_size: E, intermediate_size: F, vocab_size: V, headDim: D } = c;
-    const specs: Record<string, WeightSpec> = {};
-    const add = (name: string, from: string, spec: Omit<WeightSpec, 'from'>): void => {
-      specs[name] = { ...spec, from: [`gpt_neox.${from}`, from] };
-    };
-    const addNorm = (name: string, from: string): void => {
-      add(name, `${from}.weight`, { kind: 'vector', shape: [E] });
-      add(`${name}.bias`, `${from}.bias`, { kind: 'vector', shape: [E] });
-    };
-
-    add(embeddingName, 'embed_in.weight', { kind: 'matrix', shape: [V, E] });
-    if (!c.tie_word_embeddings)
-      specs[headName] = { kind: 'matrix', shape: [V, E], from: 'embed_out.weight' };
-    addNorm('finalNorm', 'final_layer_norm');
+    const { hidden_size: E, intermediate_size: F, attention_bias: bias } = c;
+    const list = new WeightList(['gpt_neox']);
+    list.embedding('embed_in', c.tie_word_embeddings ? undefined : 'embed_out', [c.vocab_size, E]);
+    list.norm('finalNorm', 'final_layer_norm', E);
     for (let i = 0; i < c.num_hidden_layers; i++) {
       const block = `layers.${i}`;
-      addNorm(`${block}.attentionNorm`, `${block}.input_layernorm`);
-      addNorm(`${block}.mlpNorm`, `${block}.post_attention_layernorm`);
-
-      // Query, key and value of a head lie together: [H, 3, D].
-      const fused = `${block}.attention.query_key_value`;
-      ['qProj', 'kProj', 'vProj'].forEach((name, which) => {
-        const row = (r: number): number => (Math.floor(r / D) * 3 + which) * D + (r % D);
-        const part = { rows: 3 * E, row };
-        const to = `${block}.attention.${name}`;
-        add(to, `${fused}.weight`, { kind: 'matrix', shape: [E, E], part });
-        if (c.attention_bias)
-          add(`${to}.bias`, `${fused}.bias`, { kind: 'vector', shape: [E], part });
+      const [attention, plain] = [`${block}.attention`, `${block}.mlp`];
+      list.norm(`${block}.attentionNorm`, `${block}.input_layernorm`, E);
+      list.norm(`${block}.mlpNorm`, `${block}.post_attention_layernorm`, E);
+      list.fused(attention, `${attention}.query_key_value`, E, bias, {
+        heads: c.num_attention_heads,
+        kvHeads: c.num_attention_heads,
+        headDim: c.headDim,
+        by: 'groups',
       });
-      const out = `${block}.attention.dense`;
-      add(`${block}.attention.oProj`, `${out}.weight`, {
-        kind: 'matrix',
-        shape: [E, E],
-        transposed: true,
-        norms: true,
-      });
-      if (c.attention_bias)
-        add(`${block}.attention.oProj.bias`, `${out}.bias`, { kind: 'vector', shape: [E] });
-
-      const [up, down] = [`${block}.mlp.dense_h_to_4h`, `${block}.mlp.dense_4h_to_h`];
-      add(`${block}.mlp.upProj`, `${up}.weight`, { kind: 'matrix', shape: [F, E] });
-      add(`${block}.mlp.upProj.bias`, `${up}.bias`, { kind: 'vector', shape: [F] });
-      add(`${block}.mlp.downProj`, `${down}.weight`, {
-        kind: 'matrix',
-        shape: [F, E],
-        transposed: true,
-        norms: true,
-      });
-      add(`${block}.mlp.downProj.bias`, `${down}.bias`, { kind: 'vector', shape: [E] });
+      list.outward(`${attention}.oProj`, `${attention}.dense`, [E, E], bias);
+      list.inward(`${plain}.upProj`, `${plain}.dense_h_to_4h`, [F, E], true);
+      list.outward(`${plain}.downProj`, `${plain}.dense_4h_to_h`, [F, E], true);
     }
-    return specs;
+    return list.specs;
   },
 
   constants: (c) => ({ [frequenciesName]: ropeFrequencies(c.rope, c.headDim) }),
@@ -131,7 +101,6 @@ export const gptNeoX: Family<Config> = {
         x: namedNorm(g, weights, `${block}.attentionNorm`, x, { eps }),
         add: x,
         heads: c.num_attention_heads,
-        kvHeads: c.num_attention_heads,
         headDim: c.headDim,
         rotation,
       });

@@ -1,11 +1,29 @@
 import { EngineError } from '../errors.ts';
 import type { Family } from '../model.ts';
+import { bloom } from './bloom.ts';
+import { falcon } from './falcon.ts';
 import { gptNeoX } from './gpt-neox.ts';
+import { gpt2 } from './gpt2.ts';
 import { llama } from './llama.ts';
+import { mistral } from './mistral.ts';
+import { mpt } from './mpt.ts';
 import { opt } from './opt.ts';
+import { qwen2 } from './qwen2.ts';
+import { qwen3 } from './qwen3.ts';
 
 /** Every model family there is. */
-export const families: readonly Family[] = [gptNeoX, llama, opt];
+export const families: readonly Family[] = [
+  bloom,
+  falcon,
+  gpt2,
+  gptNeoX,
+  llama,
+  mistral,
+  mpt,
+  opt,
+  qwen2,
+  qwen3,
+];
 
 /** The family of a parsed config.json. Throws `BAD_CONFIG`, `UNKNOWN_FAMILY`. */
 export function familyOf(json: unknown, where: string): Family {

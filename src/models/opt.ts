@@ -1,13 +1,14 @@
 import { z } from 'zod';
-import type { Family, WeightSpec } from '../model.ts';
+import type { Family } from '../model.ts';
 import { embed } from '../ops/embed.ts';
 import { linear } from '../ops/linear.ts';
 import type { Tensor } from '../tensor.ts';
 import { attentionBlock } from './parts/attention.ts';
 import { activation, count, endIds, headSize, layerCount, parseConfig } from './parts/config.ts';
-import { embeddingName, headName, logitsOf } from './parts/head.ts';
+import { embeddingName, logitsOf } from './parts/head.ts';
 import { mlp } from './parts/mlp.ts';
 import { namedNorm } from './parts/norm.ts';
+import { WeightList } from './parts/weights.ts';
 
 const schema = z.object({
   hidden_size: count,
@@ -65,50 +66,31 @@ export const opt: Family<Config> = {
   }),
 
   weights(c) {
-    const { hidden_size: E, ffn_dim: F, vocab_size: V, wordSize: W } = c;
-    const specs: Record<string, WeightSpec> = {};
-    const add = (name: string, from: string, spec: Omit<WeightSpec, 'from'>): void => {
-      specs[name] = { ...spec, from: [`model.decoder.${from}`, `decoder.${from}`, from] };
+    const { hidden_size: E, ffn_dim: F, vocab_size: V, wordSize: W, enable_bias: bias } = c;
+    const list = new WeightList(['model.decoder', 'decoder']);
+    const norm = (name: string, from: string): void => {
+      if (c.layer_norm_elementwise_affine) list.norm(name, from, E);
     };
-    const addNorm = (name: string, from: string): void => {
-      if (!c.layer_norm_elementwise_affine) return;
-      add(name, `${from}.weight`, { kind: 'vector', shape: [E] });
-      add(`${name}.bias`, `${from}.bias`, { kind: 'vector', shape: [E] });
-    };
-    const addLinear = (name: string, from: string, outputs: number, inputs: number): void => {
-      add(name, `${from}.weight`, { kind: 'matrix', shape: [outputs, inputs] });
-      if (c.enable_bias) add(`${name}.bias`, `${from}.bias`, { kind: 'vector', shape: [outputs] });
-    };
-    const addTransposed = (name: string, from: string, inputs: number): void => {
-      const shape = [inputs, E];
-      add(name, `${from}.weight`, { kind: 'matrix', shape, transposed: true, norms: true });
-      if (c.enable_bias) add(`${name}.bias`, `${from}.bias`, { kind: 'vector', shape: [E] });
-    };
-
-    add(embeddingName, 'embed_tokens.weight', { kind: 'matrix', shape: [V, W] });
-    if (!c.tie_word_embeddings)
-      specs[headName] = { kind: 'matrix', shape: [V, W], from: 'lm_head.weight' };
-    add('positions', 'embed_positions.weight', {
-      kind: 'matrix',
-      shape: [c.max_position_embeddings + positionOffset, E],
-    });
+    list.embedding('embed_tokens', c.tie_word_embeddings ? undefined : 'lm_head', [V, W]);
+    list.table('positions', 'embed_positions', [c.max_position_embeddings + positionOffset, E]);
     if (W !== E) {
-      add('projectIn', 'project_in.weight', { kind: 'matrix', shape: [E, W] });
-      add('projectOut', 'project_out.weight', { kind: 'matrix', shape: [W, E] });
+      list.table('projectIn', 'project_in', [E, W]);
+      list.table('projectOut', 'project_out', [W, E]);
     }
-    if (hasFinalNorm(c)) addNorm('finalNorm', 'final_layer_norm');
+    if (hasFinalNorm(c)) norm('finalNorm', 'final_layer_norm');
     for (let i = 0; i < c.num_hidden_layers; i++) {
       const block = `layers.${i}`;
-      addNorm(`${block}.attentionNorm`, `${block}.self_attn_layer_norm`);
-      addLinear(`${block}.attention.qProj`, `${block}.self_attn.q_proj`, E, E);
-      addLinear(`${block}.attention.kProj`, `${block}.self_attn.k_proj`, E, E);
-      addLinear(`${block}.attention.vProj`, `${block}.self_attn.v_proj`, E, E);
-      addTransposed(`${block}.attention.oProj`, `${block}.self_attn.out_proj`, E);
-      addNorm(`${block}.mlpNorm`, `${block}.final_layer_norm`);
-      addLinear(`${block}.mlp.upProj`, `${block}.fc1`, F, E);
-      addTransposed(`${block}.mlp.downProj`, `${block}.fc2`, F);
+      const [attention, from] = [`${block}.attention`, `${block}.self_attn`];
+      norm(`${block}.attentionNorm`, `${block}.self_attn_layer_norm`);
+      list.inward(`${attention}.qProj`, `${from}.q_proj`, [E, E], bias);
+      list.inward(`${attention}.kProj`, `${from}.k_proj`, [E, E], bias);
+      list.inward(`${attention}.vProj`, `${from}.v_proj`, [E, E], bias);
+      list.outward(`${attention}.oProj`, `${from}.out_proj`, [E, E], bias);
+      norm(`${block}.mlpNorm`, `${block}.final_layer_norm`);
+      list.inward(`${block}.mlp.upProj`, `${block}.fc1`, [F, E], bias);
+      list.outward(`${block}.mlp.downProj`, `${block}.fc2`, [F, E], bias);
     }
-    return specs;
+    return list.specs;
   },
 
   constants: () => ({}),
@@ -137,7 +119,6 @@ export const opt: Family<Config> = {
           x: input,
           add,
           heads: c.num_attention_heads,
-          kvHeads: c.num_attention_heads,
           headDim: c.headDim,
           rotation: undefined,
         }),

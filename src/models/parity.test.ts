@@ -1,7 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import type { Backend, Program } from '../backend.ts';
-import { reference } from '../backends/reference/index.ts';
+import type { Backend, BackendFactory, Program } from '../backend.ts';
+import { backends } from '../backends/index.ts';
 import { f32, i32 } from '../host.ts';
 import { createCache } from '../kv/cache.ts';
 import { full } from '../kv/full.ts';
@@ -19,6 +19,15 @@ import type { Tensor } from '../tensor.ts';
 const tolerance = 2e-4;
 const folder = new URL('../../test/data/parity/', import.meta.url).pathname;
 const names = readdirSync(folder);
+
+const opening: BackendFactory[] = [];
+for (const factory of backends)
+  try {
+    await (await factory.open({}))[Symbol.asyncDispose]();
+    opening.push(factory);
+  } catch {
+    console.warn(`parity: the ${factory.name} backend does not open here; skipped`);
+  }
 
 /** One recorded program of T rows with a cache of its own, run on token ids. */
 interface Runner extends AsyncDisposable {
@@ -89,18 +98,20 @@ test('checkpoints of every kind are there', () => {
   );
 });
 
-describe.each(names)('%s', (name) => {
+const cases = opening.flatMap((factory) => names.map((name) => ({ factory, name })));
+
+describe.each(cases)('$factory.name $name', ({ factory, name }) => {
   const path = `${folder}${name}`;
-  const open = async () => {
-    const backend = await reference.open({});
+  const load = async (backend: Backend) => {
     const model = await loadCheckpoint(path, backend);
     const { tensors } = await readSafetensors(`${path}/golden.safetensors`);
     const golden = (key: string): HostTensor => tensors.get(key)!;
-    return { backend, model, golden, ids: i32(golden('input_ids')) };
+    return { model, golden, ids: i32(golden('input_ids')) };
   };
 
   test('prefill gives the hidden states and logits of transformers', async () => {
-    const { backend, model, golden, ids } = await open();
+    await using backend = await factory.open({});
+    const { model, golden, ids } = await load(backend);
     await using runner = record(backend, model, ids.length, dense);
     await runner.run(ids, 0);
     expectClose(await runner.logits(), f32(golden('logits')), 'logits');
@@ -109,7 +120,8 @@ describe.each(names)('%s', (name) => {
   });
 
   test('decode steps give the logits of prefill, then its greedy ids', async () => {
-    const { backend, model, golden, ids } = await open();
+    await using backend = await factory.open({});
+    const { model, golden, ids } = await load(backend);
     await using runner = record(backend, model, 1, dense);
     const V = model.description.vocabulary;
     const expected = f32(golden('logits'));
@@ -131,7 +143,8 @@ describe.each(names)('%s', (name) => {
   test.skipIf(!existsSync(`${path}/masked.safetensors`))(
     'given heads and neurons give the masked logits of transformers',
     async () => {
-      const { backend, model, ids } = await open();
+      await using backend = await factory.open({});
+      const { model, ids } = await load(backend);
       const { tensors } = await readSafetensors(`${path}/masked.safetensors`);
       const [neurons, heads, expected] = ['neurons', 'heads', 'logits'].map((k) => tensors.get(k)!);
       const choice = given(backend, model.description);

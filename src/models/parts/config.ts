@@ -59,9 +59,12 @@ export function refuse(found: string, expected: string): never {
   );
 }
 
-/** Size of each head where heads divide the hidden state among themselves. */
-export function headSize(hidden: number, heads: number): number {
-  if (hidden % heads)
-    refuse(`num_attention_heads is ${heads}`, `a divisor of hidden_size, ${hidden}`);
+/** Size of each head where heads divide the hidden state among themselves; `names` are config.json's. */
+export function headSize(
+  hidden: number,
+  heads: number,
+  names: readonly [hidden: string, heads: string] = ['hidden_size', 'num_attention_heads'],
+): number {
+  if (hidden % heads) refuse(`${names[1]} is ${heads}`, `a divisor of ${names[0]}, ${hidden}`);
   return hidden / heads;
 }

@@ -1,0 +1,29 @@
+import { z } from 'zod';
+import { count, refuse } from './config.ts';
+
+/** Fields of config.json that say which layers attend in a window, as the Qwen families have them. */
+export const windowFields = {
+  use_sliding_window: z.boolean().default(false),
+  sliding_window: count.nullable().default(4096),
+  max_window_layers: z.int().min(0).default(28),
+  layer_types: z.array(z.enum(['full_attention', 'sliding_attention'])).nullish(),
+};
+
+/**
+ * Keys a query sees, by layer; 0: all. Layers from `max_window_layers` on have the window, unless
+ * `layer_types` names those that do.
+ */
+export function readWindows(
+  c: z.output<z.ZodObject<typeof windowFields>> & { readonly num_hidden_layers: number },
+): number[] {
+  const { layer_types: types, num_hidden_layers: layers } = c;
+  if (types && types.length !== layers)
+    refuse(`layer_types names ${types.length} layers`, `all ${layers}`);
+  const window = c.use_sliding_window ? (c.sliding_window ?? 0) : 0;
+  if (!window && types?.includes('sliding_attention'))
+    refuse('layer_types names sliding_attention', 'use_sliding_window and a sliding_window with it');
+  return Array.from({ length: layers }, (_, layer) => {
+    const slides = types ? types[layer] === 'sliding_attention' : layer >= c.max_window_layers;
+    return slides ? window : 0;
+  });
+}
