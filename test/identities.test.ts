@@ -6,13 +6,10 @@ import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Engine } from '../src/engine/engine.ts';
-import { placePredictor } from '../src/engine/method.ts';
 import { backends } from '../src/backends/index.ts';
-import { Inputs } from '../src/ops/cases.ts';
 import { makesZeros } from '../src/ops/activation.ts';
-import type { OperatingPoint, PredictorFile, SitePredictor } from '../src/predictor.ts';
-import { predictor } from '../src/sparsity/predictor.ts';
 import type { Sparsity } from '../src/sparsity.ts';
+import { randomPredictor } from './random-predictor.ts';
 
 const folder = fileURLToPath(new URL('data/parity/', import.meta.url));
 const ids = Int32Array.from({ length: 14 }, (_, i) => (i * 37 + 5) % 331);
@@ -39,39 +36,6 @@ async function decode(engine: Engine, method: Sparsity): Promise<Float32Array[]>
   return logits;
 }
 
-/** A predictor with random weights, at thresholds that select all, or none, of what it may. */
-function randomPredictor(engine: Engine, threshold: number): Sparsity & Disposable {
-  const { layers, neurons, heads, hiddenSize } = engine.description;
-  const random = new Inputs(99);
-  const net = (units: number): SitePredictor => ({
-    down: random.numbers([32, hiddenSize], 'int4'),
-    downBias: random.numbers([32]),
-    up: random.numbers([units, 32], 'int4'),
-    upBias: random.numbers([units]),
-    usage: new Float32Array(units),
-    curve: [],
-  });
-  const each = Array.from({ length: layers }, (_, layer) => layer);
-  const point: OperatingPoint = {
-    maxLoss: 0,
-    loss: 0,
-    thresholds: each.map((layer) => ({ neurons: threshold, heads: layer ? threshold : undefined })),
-    densities: each.map(() => ({ neurons: 1, heads: 1 })),
-  };
-  const file: PredictorFile = {
-    provenance: {} as PredictorFile['provenance'],
-    layers: each.map((layer) => ({ neurons: net(neurons), heads: layer ? net(heads) : undefined })),
-    points: [point],
-  };
-  const placed = placePredictor(engine.backend, file, point);
-  const method = predictor({
-    predictor: placed,
-    description: engine.description,
-    count: () => undefined,
-  });
-  return { ...method, [Symbol.dispose]: () => placed.release() };
-}
-
 const largestGap = (a: Float32Array, b: Float32Array): number =>
   a.reduce((gap, x, i) => Math.max(gap, Math.abs(x - b[i])), 0) /
   b.reduce((peak, x) => Math.max(peak, Math.abs(x)), 0);
@@ -87,12 +51,12 @@ describe.each(opens.filter((name) => name !== undefined))('%s', (backend) => {
     afterAll(() => engine[Symbol.asyncDispose]());
 
     it('a predictor that selects all is dense, bit for bit', async () => {
-      using all = randomPredictor(engine, -1e30);
+      using all = randomPredictor(engine, { neurons: -1e30, heads: -1e30 });
       expect(await decode(engine, all)).toEqual(dense);
     });
 
     it('a predictor that selects no neuron and no head is another model', async () => {
-      using none = randomPredictor(engine, 1e30);
+      using none = randomPredictor(engine, { neurons: 1e30, heads: 1e30 });
       const found = await decode(engine, none);
       expect(largestGap(found.at(-1)!, dense.at(-1)!)).toBeGreaterThan(0.01);
       expect(found.flatMap((row) => Array.from(row)).every(Number.isFinite)).toBe(true);

@@ -1,0 +1,46 @@
+import type { Engine } from '../src/engine/engine.ts';
+import { placePredictor } from '../src/engine/method.ts';
+import { Inputs } from '../src/ops/cases.ts';
+import type { OperatingPoint, PredictorFile, SitePredictor } from '../src/predictor.ts';
+import { predictor } from '../src/sparsity/predictor.ts';
+import type { Site, Sparsity } from '../src/sparsity.ts';
+
+/**
+ * A predictor with random weights, at the thresholds given: far below 0 they select all, far above none.
+ * `density`: what it says it expects to select in each layer.
+ */
+export function randomPredictor(
+  engine: Engine,
+  thresholds: Readonly<Record<Site, number>>,
+  density: (layer: number) => number = () => 1,
+): Sparsity & Disposable {
+  const { layers, neurons, heads, hiddenSize } = engine.description;
+  const random = new Inputs(99);
+  const net = (units: number): SitePredictor => ({
+    down: random.numbers([32, hiddenSize], 'int4'),
+    downBias: random.numbers([32]),
+    up: random.numbers([units, 32], 'int4'),
+    upBias: random.numbers([units]),
+    usage: new Float32Array(units),
+    curve: [],
+  });
+  const each = Array.from({ length: layers }, (_, layer) => layer);
+  const point: OperatingPoint = {
+    maxLoss: 0,
+    loss: 0,
+    thresholds: each.map((layer) => ({ ...thresholds, ...(layer ? {} : { heads: undefined }) })),
+    densities: each.map((layer) => ({ neurons: density(layer), heads: density(layer) })),
+  };
+  const file: PredictorFile = {
+    provenance: {} as PredictorFile['provenance'],
+    layers: each.map((layer) => ({ neurons: net(neurons), heads: layer ? net(heads) : undefined })),
+    points: [point],
+  };
+  const placed = placePredictor(engine.backend, file, point);
+  const method = predictor({
+    predictor: placed,
+    description: engine.description,
+    count: () => undefined,
+  });
+  return { ...method, [Symbol.dispose]: () => placed.release() };
+}
