@@ -4,12 +4,15 @@ import {
   copyFile,
   type FileHandle,
   mkdir,
+  mkdtemp,
   open,
   readdir,
   rename,
   rm,
   stat,
+  writeFile,
 } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { EngineError } from '../errors.ts';
 import type { Folder, Source } from '../source.ts';
@@ -141,6 +144,29 @@ export async function makeFolder(
     throw new EngineError(
       'FILE_NOT_FOUND',
       `${path}: cannot be written (${message}); expected a place with room enough; choose another`,
+      { cause: error },
+    );
+  }
+}
+
+/** A file among the system's temporary ones, in a folder of its own; disposing removes both. */
+export async function temporaryFile(
+  name: string,
+  parts: Iterable<Uint8Array>,
+): Promise<AsyncDisposable & { readonly path: string }> {
+  const folder = await mkdtemp(join(tmpdir(), 'dejavu-'));
+  const remove = (): Promise<void> => rm(folder, { recursive: true, force: true });
+  const path = join(folder, name);
+  try {
+    await writeFile(path, parts);
+    return { path, [Symbol.asyncDispose]: remove };
+  } catch (error) {
+    await remove();
+    const { syscall, message } = error as NodeJS.ErrnoException;
+    if (syscall === undefined) throw error;
+    throw new EngineError(
+      'FILE_NOT_FOUND',
+      `${path}: cannot be written (${message}); expected room for a temporary file; set TMPDIR to a folder with more`,
       { cause: error },
     );
   }
