@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, test } from 'vitest';
 import { native } from '../src/backends/native/index.ts';
 import { run } from '../src/cli/run.ts';
+import type { BenchResult, BenchRun } from '../src/bench/bench.ts';
 import type { EvaluateResult } from '../src/eval/evaluate.ts';
 import type { GenerateResult } from '../src/engine/generate.ts';
 import type { Inspection } from '../src/engine/inspect.ts';
@@ -215,6 +216,39 @@ describe('eval', () => {
   });
 });
 
+describe('bench of several texts', () => {
+  const argv = [
+    ...['bench', 'books-6m', '--weights', 'int8', '--methods', 'dense,exact,predictor'],
+    ...['--batch', '1,3', '--context', '16', '--steps', '3', '--rounds', '1', '--break-even'],
+  ];
+  const run = (runs: readonly BenchRun[], method: string, batch: number): BenchRun =>
+    runs.find((r) => r.phase === 'decode' && r.method === method && r.batch === batch)!;
+
+  test('shares what is read among them, and computes the union of their neurons', async () => {
+    const { runs } = await dejavuJson<BenchResult>([...argv, 'off']);
+    expect(runs.map(({ batch }) => batch)).toEqual([1, 1, 1, 3, 3, 3, 1]);
+    const [one, three] = [run(runs, 'dense', 1), run(runs, 'dense', 3)].map((r) => r.bytesPerToken);
+    // Rows of the embedding aside, a step reads the same for three.
+    expect(three.weights / one.weights).toBeCloseTo(1 / 3, 2);
+    expect(three.weights).toBe(three.dense);
+    expect(three.kv).toBeCloseTo(one.kv, 6);
+    const [alone, together] = [run(runs, 'predictor', 1), run(runs, 'predictor', 3)];
+    expect(together.density.neurons).toBeGreaterThan(1.3 * alone.density.neurons);
+    expect(together.density.neurons).toBeLessThan(3 * alone.density.neurons);
+    expect(together.bytesPerToken.predictor).toBeGreaterThan(0);
+    expect(runs.every(({ breakEven }) => breakEven === null)).toBe(true);
+  });
+
+  test('computes all where choosing does not pay', async () => {
+    const { runs } = await dejavuJson<BenchResult>([...argv, '0%']);
+    const [exact, predictor] = [run(runs, 'exact', 3), run(runs, 'predictor', 3)];
+    expect(predictor.density).toEqual(exact.density);
+    expect(predictor.bytesPerToken).toEqual(exact.bytesPerToken);
+    expect(predictor.breakEven).toEqual({ neurons: 0, heads: 0 });
+    expect((await dejavu([...argv, '40%'])).stdout).toContain('more than 40.0 % of the neurons');
+  });
+});
+
 describe('verify', () => {
   test.each(readdirSync(parity))('%s passes, masked runs included', async (name) => {
     const result = await dejavuJson<VerifyResult>(['verify', `${parity}/${name}`]);
@@ -407,6 +441,8 @@ const refusals: Refusal[] = [
   request('perplexity without a text', ['eval', 'books-6m', '--tasks', 'perplexity']),
   request('train without a text', ['train', 'books-6m']),
   request('bench of nothing', ['bench']),
+  request('a batch of no text', ['bench', 'books-6m', '--batch', '4,0']),
+  request('a break-even that is no share', ['bench', 'books-6m', '--break-even', 'never']),
   {
     what: 'a prompt that is not UTF-8',
     code: 'BAD_TEXT',

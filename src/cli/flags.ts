@@ -1,4 +1,6 @@
 import { backends } from '../backends/index.ts';
+import { peers } from '../bench/peers/index.ts';
+import type { BreakEvenRule } from '../engine/break-even.ts';
 import { policies } from '../kv/index.ts';
 import { methods as quantizeMethods } from '../quantize/methods.ts';
 import { methods } from '../sparsity/index.ts';
@@ -180,6 +182,12 @@ export const quantizeFlags = {
   tokens: flag('--tokens <n>', 'most tokens to calibrate on (default: 32768)', whole(1)),
 };
 
+const breakEven: Parser<BreakEvenRule> = (given, where) => {
+  if (given === 'measured' || given === 'off') return given;
+  const limit = share()(given, where);
+  return { neurons: limit, heads: limit };
+};
+
 export const benchFlags = {
   ...backendFlags,
   shape: flag('--shape <name>', 'a model of random weights in this shape, e.g. opt-1.3b', text),
@@ -200,4 +208,15 @@ export const benchFlags = {
   ),
   steps: flag('--steps <n>', 'decode steps of a round (default: 16)', whole(1)),
   rounds: flag('--rounds <n>', 'rounds, of which medians are taken (default: 7)', whole(1)),
+  peer: flag(
+    '--peer <name>',
+    `measure another engine in the same rounds: ${peers.map(({ name }) => name).join(', ')}`,
+    text,
+  ),
+  batch: flag('--batch <sizes>', 'texts decoded together, e.g. 1,4,8 (default: 1)', list(whole(1))),
+  breakEven: flag(
+    '--break-even <rule>',
+    'share above which several texts compute all of a layer: measured, off, or a share (default: measured)',
+    breakEven,
+  ),
 };

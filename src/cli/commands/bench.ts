@@ -1,5 +1,6 @@
-import type { BenchResult, BenchRun, Spread } from '../../bench/bench.ts';
+import type { BenchResult, BenchRun } from '../../bench/bench.ts';
 import { bench as measure } from '../../bench/run.ts';
+import type { Spread } from '../../bench/spread.ts';
 import { command } from '../command.ts';
 import { benchFlags } from '../flags.ts';
 import { note } from '../io.ts';
@@ -42,13 +43,24 @@ function describe({ machine, model, synthetic, runs }: BenchResult): string {
         'method',
         'weights',
         'phase',
+        'batch',
         'tokens/s (min–max)',
         'beside the first',
         'read a token',
       ].concat(['of bandwidth', 'neurons', 'heads', 'time for selecting']),
       ...runs.map(row),
     ]),
+    ...runs.flatMap(breakEven),
   ].join('');
+}
+
+/** Where several texts together choose less than all. */
+function breakEven({ method, weights, batch, breakEven: limits }: BenchRun): string[] {
+  if (!limits || (limits.neurons === 1 && limits.heads === 1)) return [];
+  const [neurons, heads] = [percent(limits.neurons), percent(limits.heads)];
+  return [
+    `${method}, ${weights}, batch ${batch}: layers that expect more than ${neurons} of the neurons or ${heads} of the heads compute all\n`,
+  ];
 }
 
 function row(run: BenchRun): string[] {
@@ -57,6 +69,7 @@ function row(run: BenchRun): string[] {
     run.method,
     run.weights,
     run.phase,
+    String(run.batch),
     `${rate(run.tokensPerSecond.median)} (${spread(run.tokensPerSecond, rate)})`,
     `${run.speedup.median.toFixed(2)}× (${spread(run.speedup, (x) => x.toFixed(2))})`,
     bytes(weights + predictor + kv),
