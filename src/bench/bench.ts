@@ -5,6 +5,9 @@ import { BreakEven, type BreakEvenRule, timeChoosing } from '../engine/break-eve
 import { full } from '../kv/full.ts';
 import type { Limits, Sparsity } from '../sparsity.ts';
 import { type BytesPerToken, type Density, Usage } from '../engine/usage.ts';
+import type { OpenedPeer, PeerSession } from './peer.ts';
+import { type OurRates, type PeerRun, PeerTurns } from './peer-turns.ts';
+import { type Spread, spread, timed } from './spread.ts';
 import type { Subject } from './subject.ts';
 
 export interface BenchOptions {
@@ -18,14 +21,10 @@ export interface BenchOptions {
   readonly breakEven?: BreakEvenRule;
   /** Rounds; every method runs once in each. Default 7. */
   readonly rounds?: number;
+  /** Another engine to measure in the same rounds. Default: none. */
+  readonly peer?: string;
   readonly onRound?: (round: number, rounds: number) => void;
   readonly signal?: AbortSignal;
-}
-
-export interface Spread {
-  readonly median: number;
-  readonly min: number;
-  readonly max: number;
 }
 
 export interface BenchRun {
@@ -63,6 +62,20 @@ export interface BenchResult {
   readonly model: string;
   readonly synthetic: boolean;
   readonly runs: readonly BenchRun[];
+  /** Where a peer ran: its first decode run, that is, of the first weights and number of texts … */
+  readonly peer?: PeerRun;
+  /** … and all its runs. */
+  readonly peers?: readonly PeerRun[];
+}
+
+/** What was measured of one subject. */
+export interface Measured {
+  readonly runs: readonly BenchRun[];
+  readonly peers: readonly PeerRun[];
+}
+
+export interface PeerEntrant extends Pick<OpenedPeer, 'name' | 'version'> {
+  readonly session: PeerSession;
 }
 
 /** The processor and what it can read in a second. */
@@ -74,6 +87,13 @@ export function describeMachine(info: BackendInfo, bandwidthGBs: number): Machin
     bandwidthGBs,
   };
 }
+
+/** How much is measured, unless something else is asked for. */
+export const measures = ({ context = 128, steps = 16, batch = [1] }: BenchOptions) => ({
+  context,
+  steps,
+  sizes: batch,
+});
 
 /** One method at one number of texts. */
 interface Entrant {
@@ -95,8 +115,10 @@ export async function benchSubject(
   subject: Subject,
   bandwidthGBs: number,
   options: BenchOptions = {},
-): Promise<BenchRun[]> {
-  const { context = 128, steps = 16, rounds = 7, batch: sizes = [1], signal } = options;
+  peer?: PeerEntrant,
+): Promise<Measured> {
+  const { rounds = 7, signal } = options;
+  const { context, steps, sizes } = measures(options);
   const { backend, model, weights, methods } = subject;
   const { layers, vocabulary } = model.description;
   const breakEven = new BreakEven(backend, model, options.breakEven);
@@ -120,6 +142,7 @@ export async function benchSubject(
     })),
   );
   const prefill: number[] = [];
+  const turns = peer && new PeerTurns(peer.session, { prompts, steps, sizes });
   // The first round records programs and warms caches.
   for (let round = -1; round < rounds; round++) {
     batch.truncate(0, 0);
@@ -140,6 +163,8 @@ export async function benchSubject(
       decode.push((steps * texts.length) / seconds);
       usage.add(await batch.usage());
     }
+    signal?.throwIfAborted();
+    await turns?.take(round >= 0);
     options.onRound?.(round + 1, rounds);
   }
   const runs: BenchRun[] = [];
@@ -181,18 +206,16 @@ export async function benchSubject(
     predictorShare: 0,
     breakEven: null,
   });
-  return runs;
-}
-
-async function timed(work: () => Promise<unknown>): Promise<number> {
-  const start = performance.now();
-  await work();
-  return (performance.now() - start) / 1000;
-}
-
-export function spread(values: readonly number[]): Spread {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  const median = sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-  return { median, min: sorted[0], max: sorted[sorted.length - 1] };
+  if (!peer || !turns) return { runs, peers: [] };
+  const ours: OurRates[] = [
+    ...entrants.map(({ method, texts, decode }) => ({
+      method: method.name,
+      phase: 'decode' as const,
+      batch: texts.length,
+      rates: decode,
+    })),
+    { method: methods[0].name, phase: 'prefill', batch: 1, rates: prefill },
+  ];
+  const { name, version } = peer;
+  return { runs, peers: turns.results({ name, version, weights }, ours, bandwidthGBs) };
 }

@@ -39,8 +39,8 @@ export interface PeerSession extends AsyncDisposable {
   prefill(sequence: number, ids: Int32Array): Promise<void>;
   /** Add a token to each of the first sequences; logits of each. */
   decode(ids: readonly number[]): Promise<void>;
-  /** Forget everything after the first `length` tokens of every sequence. */
-  truncate(length: number): void;
+  /** Forget everything after the first `length` tokens of a sequence. */
+  truncate(sequence: number, length: number): void;
 }
 
 export interface PeerDescription {

@@ -8,9 +8,13 @@ import {
   type BenchRun,
   benchSubject,
   describeMachine,
+  type Machine,
+  measures,
 } from './bench.ts';
+import type { PeerRun } from './peer-turns.ts';
+import { findPeer } from './peers/index.ts';
 import { findShape } from './shapes.ts';
-import { engineSubject, syntheticSubject } from './subject.ts';
+import { engineSubject, type Subject, syntheticSubject } from './subject.ts';
 
 /** `auto`: what the file has; shapes are those of f16 files. */
 export type BenchWeights = 'auto' | 'f32' | 'f16' | 'int8' | 'int4';
@@ -40,7 +44,29 @@ export async function bench(
       'bench: expected either a model or --shape NAME, and not both',
     );
   const runs: BenchRun[] = [];
-  let machine: BenchResult['machine'] | undefined;
+  const peers: PeerRun[] = [];
+  const { memoryLimit, signal } = options;
+  await using peer = await (options.peer === undefined ? undefined : findPeer(options.peer).open());
+  const measure = async (subject: Subject, bandwidthGBs: number): Promise<void> => {
+    const { context, steps, sizes } = measures(options);
+    await using session = await peer?.prepare(subject.model, {
+      threads: subject.backend.info.threads,
+      capacity: context + steps,
+      sequences: Math.max(...sizes),
+      longest: context,
+      memoryLimit,
+      signal,
+    });
+    const entrant = peer && session && { name: peer.name, version: peer.version, session };
+    const measured = await benchSubject(subject, bandwidthGBs, options, entrant);
+    runs.push(...measured.runs);
+    peers.push(...measured.peers);
+  };
+  const result = (machine: Machine, model: string, synthetic: boolean): BenchResult => {
+    const first = peers.find(({ phase }) => phase === 'decode');
+    return { machine, model, synthetic, runs, ...(first && { peer: first, peers }) };
+  };
+  let machine: Machine | undefined;
   if (shape !== undefined) {
     const found = findShape(shape);
     const opened = await openBackend(options.backend ?? 'auto', options);
@@ -49,27 +75,25 @@ export async function bench(
     machine = describeMachine(backend.info, await measureBandwidth(backend));
     for (const weights of types) {
       const names = target.methods ?? shapeMethods;
-      const { memoryLimit } = options;
       const subject = syntheticSubject(found, backend, {
         weights: weights === 'auto' ? 'f16' : weights,
         names,
         ...(memoryLimit === undefined ? {} : { memoryLimit }),
       });
       try {
-        runs.push(...(await benchSubject(subject, machine.bandwidthGBs, options)));
+        await measure(subject, machine.bandwidthGBs);
       } finally {
         subject.release();
       }
     }
-    return { machine, model: found.name, synthetic: true, runs };
+    return result(machine, found.name, true);
   }
   for (const weights of types) {
     await using engine = await Engine.open(model!, { ...options, weights });
     const names =
       target.methods ?? (engine.predictor ? [...shapeMethods, 'static'] : shapeMethods.slice(0, 2));
     machine ??= describeMachine(engine.backend.info, await measureBandwidth(engine.backend));
-    const subject = engineSubject(engine, names);
-    runs.push(...(await benchSubject(subject, machine.bandwidthGBs, options)));
+    await measure(engineSubject(engine, names), machine.bandwidthGBs);
   }
-  return { machine: machine!, model: model!, synthetic: false, runs };
+  return result(machine!, model!, false);
 }

@@ -49,10 +49,10 @@ async function prepare(
   const gguf = ggufModel(model);
   const bytes = gguf.tensors.reduce((sum, tensor) => sum + ggufBytes(tensor), 0);
   const { memoryLimit, signal } = options;
-  if (memoryLimit !== undefined && bytes > memoryLimit)
+  if (memoryLimit !== undefined && 2 * bytes > memoryLimit)
     throw new EngineError(
       'OUT_OF_MEMORY',
-      `--peer: weights of llama.cpp take ${bytes} bytes beside ours; expected at most ${memoryLimit}; choose smaller weights (--weights int4) or a smaller model`,
+      `--peer: weights of llama.cpp take ${bytes} bytes beside as many of ours; expected at most ${memoryLimit} for both; choose smaller weights (--weights int4) or a smaller model`,
     );
   said.length = 0;
   const loaded = await load(llama, gguf, signal);
@@ -119,12 +119,10 @@ function session(
       ids.forEach((id, sequence) => add(sequence, [id]));
       await context.decodeBatch();
     },
-    truncate: (length) => {
-      lengths.forEach((before, sequence) => {
-        if (before <= length) return;
-        context.removeTokenCellsFromSequence(sequence, length, -1);
-        lengths[sequence] = length;
-      });
+    truncate: (sequence, length) => {
+      if (lengths[sequence] <= length) return;
+      context.removeTokenCellsFromSequence(sequence, length, -1);
+      lengths[sequence] = length;
     },
     [Symbol.asyncDispose]: release,
   };
