@@ -1,5 +1,8 @@
 // The public surface, name by name.
-export { Engine, type OpenOptions } from './engine/engine.ts';
+export { type BatchOptions, Engine, type OpenOptions } from './engine/engine.ts';
+export type { Batch } from './engine/batch.ts';
+export type { BreakEvenRule } from './engine/break-even.ts';
+export type { StepUsage } from './engine/step.ts';
 export {
   type FinishReason,
   type GenerateOptions,

@@ -1,0 +1,65 @@
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { methods } from '../sparsity/index.ts';
+import type { Sparsity } from '../sparsity.ts';
+import { BreakEven, crossing, timeChoosing } from './break-even.ts';
+import { Engine } from './engine.ts';
+
+const model = fileURLToPath(new URL('../../models/books-6m', import.meta.url));
+let engine: Engine;
+beforeAll(async () => {
+  engine = await Engine.open(model, { context: 32 });
+});
+afterAll(() => engine[Symbol.asyncDispose]());
+
+it.each<[string, number, number[], number]>([
+  ['choosing all is no slower', 10, [2, 4, 6, 10], 1],
+  ['halfway between two shares', 7, [2, 4, 6, 8], 0.875],
+  ['at a share', 4, [2, 4, 6, 8], 0.5],
+  ['below the least, on the line of the first two', 1, [2, 4, 6, 8], 0.125],
+  ['never: choosing alone takes longer', 1, [4, 5, 6, 7], 0],
+  ['never: what is chosen makes no difference', 1, [4, 4, 4, 4], 0],
+  ['a bump below counts for nothing', 7, [8, 4, 6, 8], 0.875],
+])('break-even: %s', (_what, all, chosen, share) => {
+  expect(crossing(all, chosen)).toBeCloseTo(share, 12);
+});
+
+it('is asked once for a method and a number of rows', async () => {
+  let begun = 0;
+  const inner = engine.method('predictor');
+  const method: Sparsity = {
+    ...inner,
+    begin(...step) {
+      begun++;
+      return inner.begin(...step);
+    },
+  };
+  const breakEven = new BreakEven(engine.backend, engine.checkpoint);
+  const first = await breakEven.at(method, 3);
+  const times = begun;
+  expect(first!.neurons).toBeGreaterThanOrEqual(0);
+  expect(first!.neurons).toBeLessThanOrEqual(1);
+  expect(await breakEven.at(method, 3)).toBe(first);
+  expect(begun).toBe(times);
+  await breakEven.at(method, 4);
+  expect(begun).toBeGreaterThan(times);
+});
+
+it('one row alone always chooses', async () => {
+  const breakEven = new BreakEven(engine.backend, engine.checkpoint);
+  expect(await breakEven.at(engine.method('predictor'), 1)).toBeUndefined();
+});
+
+it.each(['dense', 'exact', 'oracle'])('%s does not choose for speed', async (name) => {
+  const breakEven = new BreakEven(engine.backend, engine.checkpoint);
+  expect(await breakEven.at(engine.method(name), 2)).toEqual({ heads: 1, neurons: 1 });
+});
+
+it.each(methods.map(({ name }) => name))('%s: counts the layers that choose', async (name) => {
+  const choosing = await timeChoosing(engine.backend, engine.checkpoint, engine.method(name), 2, {
+    heads: -1,
+    neurons: 1,
+  });
+  const chooses = methods.find((m) => m.name === name)!.needs !== 'nothing';
+  expect(choosing.layers).toBe(chooses ? engine.description.layers : 0);
+});
