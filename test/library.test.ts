@@ -1,36 +1,29 @@
-import { fileURLToPath } from "node:url";
-import { expect, test } from "vitest";
-import * as library from "../src/index.ts";
-import { Engine, evaluate, type Task } from "../src/index.ts";
+import { fileURLToPath } from 'node:url';
+import { expect, test } from 'vitest';
+import * as library from '../src/index.ts';
+import { Engine, evaluate, type Task } from '../src/index.ts';
 
-const model = fileURLToPath(new URL("data/parity/llama-relu", import.meta.url));
+const model = fileURLToPath(new URL('data/parity/llama-relu', import.meta.url));
 const prompt = [5, 17, 9];
 
-test("the surface is what is listed here", () => {
+test('the surface is what is listed here', () => {
   expect(Object.keys(library).sort()).toEqual([
+    ...['Engine', 'EngineError', 'Generation', 'backends', 'bench', 'errorCodes', 'evaluate'],
     ...[
-      "Engine",
-      "EngineError",
-      "Generation",
-      "backends",
-      "bench",
-      "errorCodes",
-      "evaluate",
+      'failures',
+      'families',
+      'findGolden',
+      'inspect',
+      'methods',
+      'peers',
+      'policies',
+      'quantize',
     ],
-    ...[
-      "failures",
-      "families",
-      "findGolden",
-      "inspect",
-      "methods",
-      "policies",
-      "quantize",
-    ],
-    ...["readGolden", "tasks", "train", "verify"],
+    ...['readGolden', 'tasks', 'train', 'verify'],
   ]);
 });
 
-test("pieces come one by one, and are the ids of the result", async () => {
+test('pieces come one by one, and are the ids of the result', async () => {
   await using engine = await Engine.open(model);
   const generation = engine.generate(prompt, { maxTokens: 6, ignoreEnd: true });
   const seen: number[] = [];
@@ -38,23 +31,20 @@ test("pieces come one by one, and are the ids of the result", async () => {
   const { ids, finishReason } = await generation.result;
   expect(seen).toHaveLength(6);
   expect(ids).toEqual(seen);
-  expect(finishReason).toBe("length");
+  expect(finishReason).toBe('length');
 });
 
-test("leaving the loop ends the generation; what was generated stays", async () => {
+test('leaving the loop ends the generation; what was generated stays', async () => {
   await using engine = await Engine.open(model);
-  const generation = engine.generate(prompt, {
-    maxTokens: 50,
-    ignoreEnd: true,
-  });
+  const generation = engine.generate(prompt, { maxTokens: 50, ignoreEnd: true });
   const seen: number[] = [];
   for await (const { id } of generation) if (seen.push(id) === 3) break;
   const { ids, finishReason } = await generation.result;
   expect(ids).toEqual(seen);
-  expect(finishReason).toBe("abort");
+  expect(finishReason).toBe('abort');
 });
 
-test("a signal ends the generation after the step under way", async () => {
+test('a signal ends the generation after the step under way', async () => {
   await using engine = await Engine.open(model);
   const stop = new AbortController();
   const options = { maxTokens: 50, ignoreEnd: true, signal: stop.signal };
@@ -64,19 +54,18 @@ test("a signal ends the generation after the step under way", async () => {
   const { ids, finishReason } = await generation.result;
   expect(ids).toEqual(seen);
   expect(ids).toHaveLength(3);
-  expect(finishReason).toBe("abort");
+  expect(finishReason).toBe('abort');
 });
 
-test("generations of one engine do not disturb each other", async () => {
+test('generations of one engine do not disturb each other', async () => {
   await using engine = await Engine.open(model);
-  const run = (seed: number) =>
-    engine.generate(prompt, { seed, maxTokens: 8 }).result;
+  const run = (seed: number) => engine.generate(prompt, { seed, maxTokens: 8 }).result;
   const alone = [await run(1), await run(2)];
   const together = await Promise.all([run(1), run(2)]);
   expect(together.map(({ ids }) => ids)).toEqual(alone.map(({ ids }) => ids));
 });
 
-test("texts decoded together come and go, and each gets what it gets alone", async () => {
+test('texts decoded together come and go, and each gets what it gets alone', async () => {
   await using engine = await Engine.open(model);
   const greedy = { temperature: 0, maxTokens: 4, ignoreEnd: true };
   const prompts = [
@@ -84,32 +73,23 @@ test("texts decoded together come and go, and each gets what it gets alone", asy
     [40, 2],
   ];
   const alone: (readonly number[])[] = [];
-  for (const one of prompts)
-    alone.push((await engine.generate(one, greedy).result).ids);
+  for (const one of prompts) alone.push((await engine.generate(one, greedy).result).ids);
 
   using batch = engine.batch({ sequences: 2 });
-  const likeliest = (logits: Float32Array): number =>
-    logits.indexOf(Math.max(...logits));
+  const likeliest = (logits: Float32Array): number => logits.indexOf(Math.max(...logits));
   const begin = async (ids: number[]) => {
     const text = batch.admit();
-    return {
-      text,
-      ids: [likeliest(await batch.prefill(text, engine.encode(ids)))],
-    };
+    return { text, ids: [likeliest(await batch.prefill(text, engine.encode(ids)))] };
   };
   const first = await begin(prompts[0]);
-  const more = async (
-    ...texts: { text: number; ids: number[] }[]
-  ): Promise<void> => {
+  const more = async (...texts: { text: number; ids: number[] }[]): Promise<void> => {
     const last = texts.map(({ ids }) => ids[ids.length - 1]);
     const logits = await batch.decode(
       texts.map(({ text }) => text),
       last,
     );
     const size = logits.length / texts.length;
-    texts.forEach(({ ids }, i) =>
-      ids.push(likeliest(logits.subarray(i * size, (i + 1) * size))),
-    );
+    texts.forEach(({ ids }, i) => ids.push(likeliest(logits.subarray(i * size, (i + 1) * size))));
   };
   await more(first);
   const second = await begin(prompts[1]);
@@ -121,34 +101,25 @@ test("texts decoded together come and go, and each gets what it gets alone", asy
   expect(batch.free).toBe(1);
 });
 
-test.each([[[1.5]], [[-1]], [[NaN]], [[2 ** 32 + 5]]])(
-  "ids %j are refused",
-  async (ids) => {
-    await using engine = await Engine.open(model);
-    await expect(engine.generate(ids).result).rejects.toMatchObject({
-      code: "BAD_REQUEST",
-    });
-    await expect(engine.generate([]).result).rejects.toMatchObject({
-      code: "BAD_TEXT",
-    });
-  },
-);
+test.each([[[1.5]], [[-1]], [[NaN]], [[2 ** 32 + 5]]])('ids %j are refused', async (ids) => {
+  await using engine = await Engine.open(model);
+  await expect(engine.generate(ids).result).rejects.toMatchObject({ code: 'BAD_REQUEST' });
+  await expect(engine.generate([]).result).rejects.toMatchObject({ code: 'BAD_TEXT' });
+});
 
-test("a task of your own runs like ours, and unused options are refused", async () => {
+test('a task of your own runs like ours, and unused options are refused', async () => {
   await using engine = await Engine.open(model);
   const first: Task = {
-    name: "first",
+    name: 'first',
     version: 3,
-    uses: ["limit"],
+    uses: ['limit'],
     run: (_, { limit }) =>
       Promise.resolve({ metrics: { half: limit! / 2 }, n: limit!, version: 3 }),
   };
   const { results, sparsity } = await evaluate(engine, [first], { limit: 8 });
-  expect(results).toEqual({
-    first: { metrics: { half: 4 }, n: 8, version: 3 },
-  });
-  expect(sparsity).toBe("dense");
+  expect(results).toEqual({ first: { metrics: { half: 4 }, n: 8, version: 3 } });
+  expect(sparsity).toBe('dense');
   await expect(evaluate(engine, [first], { window: 8 })).rejects.toMatchObject({
-    code: "BAD_REQUEST",
+    code: 'BAD_REQUEST',
   });
 });
