@@ -3,8 +3,12 @@ import { f16ToF32, f32ToF16 } from './float16.ts';
 import {
   byteLength,
   type DType,
+  type Format,
+  formatOf,
   isQuantized,
+  minimumOffset,
   quantGroup,
+  type QuantizedType,
   rowBytes,
   scaleOffset,
   size,
@@ -27,6 +31,7 @@ const u16 = (t: HostTensor): Uint16Array =>
 /** Decodes one row (all but the last axis flattened) of any weight type into `into`. */
 export function rowReader(t: HostTensor): (row: number, into: Float32Array) => void {
   const columns = t.shape.at(-1) ?? 1;
+  if (isQuantized(t.dtype)) return quantizedReader(t, t.dtype);
   switch (t.dtype) {
     case 'f32': {
       const data = f32(t);
@@ -50,28 +55,6 @@ export function rowReader(t: HostTensor): (row: number, into: Float32Array) => v
         }
       };
     }
-    case 'int8':
-    case 'int4': {
-      const { codes, scales, stride, scaleStart } = quantized(t, t.dtype);
-      const wide = t.dtype === 'int8';
-      return (row, into) => {
-        const start = row * stride;
-        let scale = scaleStart(row);
-        for (let first = 0; first < columns; first += quantGroup) {
-          const step = f16ToF32[scales[scale++]];
-          const last = Math.min(first + quantGroup, columns);
-          if (wide) {
-            for (let i = first; i < last; i++) into[i] = codes[start + i] * step;
-            continue;
-          }
-          const half = Math.min(first + quantGroup / 2, last);
-          const bytes = start + first / 2;
-          for (let i = first; i < half; i++) into[i] = ((codes[bytes + i - first] & 15) - 8) * step;
-          for (let i = half; i < last; i++)
-            into[i] = (((codes[bytes + i - half] >> 4) & 15) - 8) * step;
-        }
-      };
-    }
     default:
       throw new TypeError(`${t.dtype} rows are not numbers`);
   }
@@ -80,6 +63,7 @@ export function rowReader(t: HostTensor): (row: number, into: Float32Array) => v
 /** Encodes rows of f32 as any weight type a backend computes with. */
 export function rowWriter(t: HostTensor): (row: number, from: Float32Array) => void {
   const columns = t.shape.at(-1) ?? 1;
+  if (isQuantized(t.dtype)) return quantizedWriter(t, t.dtype);
   switch (t.dtype) {
     case 'f32': {
       const data = f32(t);
@@ -91,81 +75,147 @@ export function rowWriter(t: HostTensor): (row: number, from: Float32Array) => v
         for (let i = 0; i < columns; i++) data[row * columns + i] = f32ToF16(from[i]);
       };
     }
-    case 'int8':
-    case 'int4': {
-      const { codes, scales, stride, scaleStart } = quantized(t, t.dtype);
-      const wide = t.dtype === 'int8';
-      const low = wide ? -127 : -8;
-      const high = wide ? 127 : 7;
-      return (row, from) => {
-        const start = row * stride;
-        codes.fill(0, start, start + stride);
-        for (let first = 0; first < columns; first += quantGroup) {
-          const last = Math.min(first + quantGroup, columns);
-          // Of int4 the element furthest from zero becomes code -8, which has no opposite.
-          let furthest = 0;
-          for (let i = first; i < last; i++)
-            if (Math.abs(from[i]) > Math.abs(furthest)) furthest = from[i];
-          const bits = f32ToF16(wide ? Math.abs(furthest) / 127 : furthest / -8);
-          const step = f16ToF32[bits];
-          scales[scaleStart(row) + first / quantGroup] = bits;
-          for (let i = first; i < last; i++) {
-            const nearest = step === 0 ? 0 : roundEven(Math.fround(from[i] / step));
-            const q = nearest > high ? high : nearest < low ? low : nearest | 0;
-            if (wide) codes[start + i] = q;
-            else codes[start + int4Byte(i)] |= (q + 8) << (i & 16 ? 4 : 0);
-          }
-          if (!wide)
-            for (let i = last; i < first + quantGroup; i++)
-              codes[start + int4Byte(i)] |= 8 << (i & 16 ? 4 : 0);
-        }
-      };
-    }
     default:
       throw new TypeError(`${t.dtype} rows are not weights`);
   }
 }
 
-/** Writes rows whose codes [columns] and f16 bits of scales [columns / 32] were chosen elsewhere. */
+function quantizedReader(
+  t: HostTensor,
+  dtype: QuantizedType,
+): (row: number, into: Float32Array) => void {
+  const { bits, group, minima, low } = formatOf(dtype);
+  const { columns, codes, numbers, stride, scaleStart, minimumStart } = places(t, dtype);
+  return (row, into) => {
+    const start = row * stride;
+    for (let first = 0; first < columns; first += quantGroup) {
+      const g = Math.floor(first / group);
+      const step = f16ToF32[numbers[scaleStart(row) + g]];
+      // What changes no sum, not even one of -0.
+      const minimum = minima ? f16ToF32[numbers[minimumStart(row) + g]] : -0;
+      const last = Math.min(first + quantGroup, columns);
+      if (bits === 8) {
+        for (let i = first; i < last; i++) into[i] = codes[start + i] * step + minimum;
+        continue;
+      }
+      const half = Math.min(first + quantGroup / 2, last);
+      const bytes = start + first / 2;
+      for (let i = first; i < half; i++)
+        into[i] = ((codes[bytes + i - first] & 15) + low) * step + minimum;
+      for (let i = half; i < last; i++)
+        into[i] = (((codes[bytes + i - half] >> 4) & 15) + low) * step + minimum;
+    }
+  };
+}
+
+/** Rounds to the nearest code; scales, and minima, reach the elements of a group that are furthest out. */
+function quantizedWriter(
+  t: HostTensor,
+  dtype: QuantizedType,
+): (row: number, from: Float32Array) => void {
+  const format = formatOf(dtype);
+  const { group, low, high } = format;
+  const columns = t.shape.at(-1) ?? 1;
+  const groups = Math.ceil(columns / group);
+  const chosen = new Int8Array(columns);
+  const [steps, minima] = [new Uint16Array(groups), new Uint16Array(groups)];
+  const write = codeWriter(t);
+  return (row, from) => {
+    for (let g = 0; g < groups; g++) {
+      const [first, last] = [g * group, Math.min((g + 1) * group, columns)];
+      if (format.minima) reachRange(from, first, last, steps, minima, g);
+      else steps[g] = reachFurthest(from, first, last, format);
+      const [step, minimum] = [f16ToF32[steps[g]], f16ToF32[minima[g]]];
+      for (let i = first; i < last; i++) {
+        const nearest = step === 0 ? 0 : roundEven(Math.fround((from[i] - minimum) / step));
+        chosen[i] = nearest > high ? high : nearest < low ? low : nearest;
+      }
+    }
+    write(row, chosen, steps, minima);
+  };
+}
+
+/** f16 bits of a scale. Of 4 bits the element furthest from zero becomes code -8, which has no opposite. */
+function reachFurthest(
+  values: Float32Array,
+  first: number,
+  last: number,
+  { bits, high, low }: Format,
+): number {
+  let furthest = 0;
+  for (let i = first; i < last; i++)
+    if (Math.abs(values[i]) > Math.abs(furthest)) furthest = values[i];
+  return f32ToF16(bits === 8 ? Math.abs(furthest) / high : furthest / low);
+}
+
+/** f16 bits of the scale and the minimum of group `g`, from its least element to its greatest. */
+function reachRange(
+  values: Float32Array,
+  first: number,
+  last: number,
+  steps: Uint16Array,
+  minima: Uint16Array,
+  g: number,
+): void {
+  let [least, greatest] = [values[first], values[first]];
+  for (let i = first + 1; i < last; i++) {
+    if (values[i] < least) least = values[i];
+    if (values[i] > greatest) greatest = values[i];
+  }
+  minima[g] = f32ToF16(least);
+  steps[g] = f32ToF16((greatest - f16ToF32[minima[g]]) / 15);
+}
+
+/**
+ * Writes rows whose codes [columns] and f16 bits of scales and of minima [groups] were chosen
+ * elsewhere; minima only where the type has them.
+ */
 export function codeWriter(
   t: HostTensor,
-): (row: number, chosen: Int8Array, steps: Uint16Array) => void {
+): (row: number, chosen: Int8Array, steps: Uint16Array, minima?: Uint16Array) => void {
   if (!isQuantized(t.dtype)) throw new TypeError(`${t.dtype} rows have no codes`);
-  const wide = t.dtype === 'int8';
-  const columns = t.shape.at(-1) ?? 1;
+  const { bits, low, minima: affine } = formatOf(t.dtype);
+  const { columns, codes, numbers, stride, scaleStart, minimumStart } = places(t, t.dtype);
   const padded = Math.ceil(columns / quantGroup) * quantGroup;
-  const { codes, scales, stride, scaleStart } = quantized(t, t.dtype);
-  return (row, chosen, steps) => {
+  return (row, chosen, steps, minima) => {
     const start = row * stride;
     codes.fill(0, start, start + stride);
-    scales.set(steps, scaleStart(row));
-    if (wide) codes.set(chosen, start);
+    numbers.set(steps, scaleStart(row));
+    if (affine) numbers.set(minima!, minimumStart(row));
+    if (bits === 8) codes.set(chosen, start);
     else
       for (let i = 0; i < padded; i++) {
-        const code = i < columns ? chosen[i] : 0;
-        codes[start + int4Byte(i)] |= (code + 8) << (i & 16 ? 4 : 0);
+        // Behind the last element are zeros, or minima.
+        const code = i < columns ? chosen[i] - low : affine ? 0 : -low;
+        codes[start + int4Byte(i)] |= code << (i & 16 ? 4 : 0);
       }
   };
 }
 
-/** Codes and scales of a quantized tensor: rows of `stride` bytes, scales of a row from `scaleStart`. */
-function quantized(
+/** Where everything is in a quantized tensor: rows of `stride` bytes, scales of a row from `scaleStart`. */
+function places(
   t: HostTensor,
-  dtype: 'int8' | 'int4',
+  dtype: QuantizedType,
 ): {
+  columns: number;
   codes: Int8Array;
-  scales: Uint16Array;
+  /** Bits of f16: what `scaleStart` and `minimumStart` count in. */
+  numbers: Uint16Array;
   stride: number;
   scaleStart: (row: number) => number;
+  minimumStart: (row: number) => number;
 } {
   const columns = t.shape.at(-1) ?? 1;
   const stride = rowBytes(dtype, columns);
   const { buffer, byteOffset, byteLength: length } = t.bytes;
+  const [scales, minima] = [scaleOffset(dtype, columns), minimumOffset(dtype, columns)];
   return {
+    columns,
     codes: new Int8Array(buffer, byteOffset, length),
-    scales: new Uint16Array(buffer, byteOffset, length >> 1),
+    numbers: new Uint16Array(buffer, byteOffset, length >> 1),
     stride,
-    scaleStart: (row) => (row * stride + scaleOffset(dtype, columns)) >> 1,
+    scaleStart: (row) => (row * stride + scales) >> 1,
+    minimumStart: (row) => (row * stride + minima) >> 1,
   };
 }
 

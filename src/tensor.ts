@@ -1,10 +1,10 @@
 import { EngineError } from './errors.ts';
 
 /**
- * Element types. `int8` and `int4` are weight encodings, not plain arrays: see `rowBytes`. `bf16` only
+ * Element types. Quantized ones are weight encodings, not plain arrays: see `rowBytes`. `bf16` only
  * occurs in files; it is converted on load.
  */
-export type DType = 'f32' | 'f16' | 'bf16' | 'int8' | 'int4' | 'u8' | 'i32' | 'u32';
+export type DType = 'f32' | 'f16' | 'bf16' | QuantizedType | 'u8' | 'i32' | 'u32';
 
 /** What a piece of memory is for; traffic is reported by role. */
 export type Role = 'weights' | 'predictor' | 'kv' | 'state' | 'scratch';
@@ -28,32 +28,82 @@ export interface Tensor {
   readonly byteOffset: number;
 }
 
-/** Consecutive weights of a quantized row that share one f16 scale. */
+/** How a quantized row is written. */
+export interface Format {
+  /** Of one code. */
+  readonly bits: 4 | 8;
+  /** Consecutive elements of a row that share one f16 scale. */
+  readonly group: 32 | 64 | 128;
+  /** They share an f16 minimum too, which a code of 0 stands for. */
+  readonly minima: boolean;
+  /** The least code and the greatest. */
+  readonly low: number;
+  readonly high: number;
+}
+
+const symmetric = { bits: 4, minima: false, low: -8, high: 7 } as const;
+const affine = { bits: 4, minima: true, low: 0, high: 15 } as const;
+
+/** Every quantized type; native/src/tensor.h has the same table. */
+const formats = {
+  int8: { bits: 8, group: 32, minima: false, low: -127, high: 127 },
+  int4: { ...symmetric, group: 32 },
+  int4g64: { ...symmetric, group: 64 },
+  int4g128: { ...symmetric, group: 128 },
+  int4z: { ...affine, group: 32 },
+  int4g64z: { ...affine, group: 64 },
+  int4g128z: { ...affine, group: 128 },
+} as const satisfies Record<string, Format>;
+
+export type QuantizedType = keyof typeof formats;
+
+export const quantizedTypes = Object.keys(formats) as readonly QuantizedType[];
+
+export const isQuantized = (dtype: DType): dtype is QuantizedType => Object.hasOwn(formats, dtype);
+
+export const formatOf = (dtype: QuantizedType): Format => formats[dtype];
+
+/** The type with this format; undefined where there is none. */
+export const typeOfFormat = (wanted: Pick<Format, 'bits' | 'group' | 'minima'>) =>
+  quantizedTypes.find((type) => {
+    const { bits, group, minima } = formatOf(type);
+    return bits === wanted.bits && group === wanted.group && minima === wanted.minima;
+  });
+
+/** Elements of a quantized row whose codes lie together; groups are whole numbers of them. */
 export const quantGroup = 32;
 
 const plainBytes = { f32: 4, f16: 2, bf16: 2, u8: 1, i32: 4, u32: 4 } as const;
 
-export const isQuantized = (dtype: DType): dtype is 'int8' | 'int4' =>
-  dtype === 'int8' || dtype === 'int4';
-
 /**
  * Bytes of one row of `columns` elements.
  *
- * A quantized row is its codes, zero-padded to a multiple of 4 bytes, then one f16 scale for each group
- * of 32, padded to a multiple of 4 bytes: element = code * scale. A row is contiguous, scales
- * included, so a neuron that is skipped is memory that nobody touches.
+ * A quantized row is its codes, then one f16 scale for each group, then, where the format has them,
+ * one f16 minimum for each group; each of the three is padded to a multiple of 4 bytes. The last group may
+ * be shorter. element = code * scale, plus the minimum. A row is contiguous, scales included, so a
+ * neuron that is skipped is memory that nobody touches.
  *
- * `int8` codes are signed bytes. `int4` codes take 16 bytes a group, the last group too: byte i holds
- * element i of the group in its low half and element i + 16 in its high half, each as code + 8.
+ * Codes of 8 bits are signed bytes. Codes of 4 bits take 16 bytes for each 32 elements, the last too:
+ * byte i holds element i of them in its low half and element i + 16 in its high half, each as
+ * code - low, which is 0 to 15. So `int4` is GGUF's Q4_0 and `int4z` its Q4_1, gathered by rows.
  */
 export function rowBytes(dtype: DType, columns: number): number {
   if (!isQuantized(dtype)) return plainBytes[dtype] * columns;
-  return scaleOffset(dtype, columns) + pad4(2 * Math.ceil(columns / quantGroup));
+  const groups = groupBytes(dtype, columns);
+  return scaleOffset(dtype, columns) + (formatOf(dtype).minima ? 2 : 1) * groups;
 }
 
 /** Where the scales begin within a quantized row. */
-export const scaleOffset = (dtype: 'int8' | 'int4', columns: number): number =>
-  dtype === 'int8' ? pad4(columns) : (quantGroup / 2) * Math.ceil(columns / quantGroup);
+export const scaleOffset = (dtype: QuantizedType, columns: number): number =>
+  formatOf(dtype).bits === 8 ? pad4(columns) : (quantGroup / 2) * Math.ceil(columns / quantGroup);
+
+/** Where the minima begin within a row of a type that has them. */
+export const minimumOffset = (dtype: QuantizedType, columns: number): number =>
+  scaleOffset(dtype, columns) + groupBytes(dtype, columns);
+
+/** Bytes of one f16 for each group of a row. */
+const groupBytes = (dtype: QuantizedType, columns: number): number =>
+  pad4(2 * Math.ceil(columns / formatOf(dtype).group));
 
 const pad4 = (bytes: number): number => (bytes + 3) & ~3;
 

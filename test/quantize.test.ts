@@ -19,6 +19,7 @@ import { writePredictor } from '../src/loaders/predictor.ts';
 import { Inputs } from '../src/ops/cases.ts';
 import type { PredictorFile, SitePredictor } from '../src/predictor.ts';
 import { quantize, type QuantizeOptions, type QuantizeResult } from '../src/quantize/quantize.ts';
+import { formatOf, quantizedTypes } from '../src/tensor.ts';
 import { codeOf } from './code-of.ts';
 
 const parity = fileURLToPath(new URL('data/parity/', import.meta.url));
@@ -52,11 +53,13 @@ async function logits(model: string, options: OpenOptions): Promise<Float32Array
 }
 
 describe.each(families)('%s', (name) => {
-  it.each([4, 8] as const)(
-    'rounded to %i bits is what loading as that type gives, bit for bit',
-    async (bits) => {
-      const { output, weightBytes } = await make(name, { bits, embeddingBits: bits });
-      const weights = bits === 4 ? 'int4' : 'int8';
+  it.each(quantizedTypes)(
+    'rounded to %s is what loading as that type gives, bit for bit',
+    async (weights) => {
+      const { bits, group, minima: zeroPoint } = formatOf(weights);
+      const asked = { bits, group, zeroPoint, embeddingBits: bits };
+      const { output, weightBytes, ...result } = await make(name, asked);
+      expect(result).toMatchObject({ bits, group, zeroPoint });
       for (const backend of opens) {
         const opened = (await openBackend(backend)).backend;
         const direct = await loadCheckpoint(parity + name, opened, { weights });
@@ -117,6 +120,7 @@ describe('a folder', () => {
     expect(result).toEqual({
       bits: 8,
       group: 32,
+      zeroPoint: false,
       method: 'rtn',
       weightBytes: (await inspect(output)).weightBytes,
     });
@@ -129,6 +133,7 @@ describe('a folder', () => {
       version: '1',
       bits: 8,
       group_size: 32,
+      zero_point: false,
       method: 'rtn',
     });
     const [before, after] = [await inspect(`${parity}opt`), await inspect(output)];
@@ -136,14 +141,29 @@ describe('a folder', () => {
     expect(after.weightBytes).toBeLessThan(0.32 * before.weightBytes);
   });
 
-  it('computes with what is in the file: other backends read what native maps', async () => {
-    const { output } = await make('llama-bias');
-    const values: Float32Array[] = [];
-    for (const backend of opens) values.push(await logits(output, { backend }));
-    const peak = values[0].reduce((most, x) => Math.max(most, Math.abs(x)), 0);
-    for (const other of values)
-      other.forEach((x, i) => expect(Math.abs(x - values[0][i]) / peak).toBeLessThan(1e-5));
-  });
+  it.each(quantizedTypes)(
+    'computes with the %s that is in the file: other backends read what native maps',
+    async (type) => {
+      const { bits, group, minima: zeroPoint } = formatOf(type);
+      const { output } = await make('llama-bias', { bits, group, zeroPoint });
+      const values: Float32Array[] = [];
+      for (const backend of opens) values.push(await logits(output, { backend }));
+      const peak = values[0].reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+      for (const other of values)
+        other.forEach((x, i) => expect(Math.abs(x - values[0][i]) / peak).toBeLessThan(1e-5));
+    },
+  );
+
+  it.each([32, 64, 128] as const)(
+    'calibrated in groups of %i with minima predicts what the original does',
+    async (group) => {
+      const asked = { group, zeroPoint: true, text, tokens: 512 };
+      const { output, perplexity, ...result } = await make('llama-bias', asked);
+      expect(result).toMatchObject({ bits: 4, group, zeroPoint: true, method: 'gptq' });
+      expect((await inspect(output)).weightBytes).toBe(result.weightBytes);
+      expect(perplexity!.after / perplexity!.before).toBeCloseTo(1, 1);
+    },
+  );
 
   it('takes a predictor of its source along, and no other one', async () => {
     const source = join(folder, 'with-predictor');
@@ -261,16 +281,30 @@ describe('the command', () => {
     const made = await dejavu('quantize', `${parity}llama`, '--bits', '8', '-o', output, '--json');
     expect(made.status).toBe(0);
     const { weightBytes, ...result } = JSON.parse(made.stdout) as QuantizeResult;
-    expect(result).toEqual({ output, bits: 8, group: 32, method: 'rtn' });
+    expect(result).toEqual({ output, bits: 8, group: 32, zeroPoint: false, method: 'rtn' });
     expect((await inspect(output)).weightBytes).toBe(weightBytes);
     const ids = ['--ids', '5,17,9', '--max-tokens', '3', '--temperature', '0'];
     expect((await dejavu('generate', output, ...ids)).status).toBe(0);
+  });
+
+  it('makes groups of what size is asked for, with zero points', async () => {
+    const output = join(folder, 'by-command-in-groups');
+    const flags = ['--bits', '4', '--group', '64', '--zero-point', '-o', output];
+    const made = await dejavu('quantize', `${parity}llama`, ...flags);
+    expect(made.stdout).toContain('int4 in groups of 64 with zero points, rtn');
+    const json = JSON.parse(await readFile(join(output, 'config.json'), 'utf8')) as {
+      quantization_config: unknown;
+    };
+    expect(json.quantization_config).toMatchObject({ bits: 4, group_size: 64, zero_point: true });
   });
 
   it.each([
     ['no bits', ['-o', 'x']],
     ['no folder', ['--bits', '4']],
     ['other bits', ['--bits', '5', '-o', 'x']],
+    ['other groups', ['--bits', '4', '--group', '48', '-o', 'x']],
+    ['8 bits in other groups', ['--bits', '8', '--group', '64', '-o', 'x']],
+    ['8 bits with zero points', ['--bits', '8', '--zero-point', '-o', 'x']],
     ['a method that is none', ['--bits', '4', '-o', 'x', '--method', 'best']],
   ])('refuses %s with status 2', async (_what, flags) => {
     const { status, stdout } = await dejavu('quantize', `${parity}llama`, ...flags, '--json');

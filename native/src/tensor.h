@@ -7,27 +7,65 @@
 namespace dejavu {
 
 // In the order of `dtypes` in src/backends/native/tape.ts.
-enum class DType : uint8_t { f32, f16, bf16, int8, int4, u8, i32, u32 };
+enum class DType : uint8_t {
+  f32, f16, bf16,
+  int8, int4, int4g64, int4g128, int4z, int4g64z, int4g128z,
+  u8, i32, u32
+};
 
 constexpr int max_rank = 4;
 constexpr int max_operands = 8;
 constexpr int max_params = 8;
 
-// Elements of a quantized row that share one f16 scale.
+// Elements of a quantized row whose codes lie together; groups are whole numbers of them.
 constexpr int64_t group_size = 32;
 
-static inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+// How a quantized row is written (src/tensor.ts); `bits` of 0: the type is none of these.
+struct Format {
+  int bits;
+  int64_t group;  // elements that share a scale
+  bool minima;    // and a minimum
+};
 
-// Bytes of the codes of a quantized row, after which its scales lie (src/tensor.ts).
-static inline int64_t code_bytes(DType type, int64_t columns) {
-  return type == DType::int8 ? round_up(columns, 4) : round_up(columns, group_size) / 2;
-}
-
-static inline int64_t row_bytes(DType type, int64_t columns) {
+constexpr Format format_of(DType type) {
   switch (type) {
     case DType::int8:
+      return {8, 32, false};
     case DType::int4:
-      return code_bytes(type, columns) + round_up(2 * round_up(columns, group_size) / group_size, 4);
+      return {4, 32, false};
+    case DType::int4g64:
+      return {4, 64, false};
+    case DType::int4g128:
+      return {4, 128, false};
+    case DType::int4z:
+      return {4, 32, true};
+    case DType::int4g64z:
+      return {4, 64, true};
+    case DType::int4g128z:
+      return {4, 128, true};
+    default:
+      return {0, 0, false};
+  }
+}
+
+constexpr int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+// Bytes of the codes of a quantized row, after which its scales lie.
+constexpr int64_t code_bytes(DType type, int64_t columns) {
+  return format_of(type).bits == 8 ? round_up(columns, 4) : round_up(columns, group_size) / 2;
+}
+
+// Bytes of its scales, after which its minima lie.
+constexpr int64_t scale_bytes(DType type, int64_t columns) {
+  const int64_t group = format_of(type).group;
+  return round_up((columns + group - 1) / group * 2, 4);
+}
+
+constexpr int64_t row_bytes(DType type, int64_t columns) {
+  const Format format = format_of(type);
+  if (format.bits)
+    return code_bytes(type, columns) + scale_bytes(type, columns) * (format.minima ? 2 : 1);
+  switch (type) {
     case DType::u8:
       return columns;
     case DType::f16:

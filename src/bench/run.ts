@@ -1,6 +1,7 @@
 import { openBackend } from '../backends/index.ts';
 import { Engine, type OpenOptions } from '../engine/engine.ts';
 import { EngineError } from '../errors.ts';
+import type { WeightType } from '../loaders/convert.ts';
 import { measureBandwidth } from './bandwidth.ts';
 import {
   type BenchOptions,
@@ -17,7 +18,7 @@ import { findShape } from './shapes.ts';
 import { engineSubject, type Subject, syntheticSubject } from './subject.ts';
 
 /** `auto`: what the file has; shapes are those of f16 files. */
-export type BenchWeights = 'auto' | 'f32' | 'f16' | 'int8' | 'int4';
+export type BenchWeights = 'auto' | WeightType;
 
 export interface BenchTarget {
   /** A model by name or folder … */

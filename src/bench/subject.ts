@@ -4,6 +4,7 @@ import { findMethod } from '../engine/method.ts';
 import { uniform } from '../engine/sampler.ts';
 import type { Model } from '../engine/step.ts';
 import { hostTensor, rowWriter } from '../host.ts';
+import type { WeightType } from '../loaders/convert.ts';
 import { syntheticCheckpoint } from '../loaders/synthetic.ts';
 import type { Description } from '../model.ts';
 import type { LowRankNet, Predictor } from '../predictor.ts';
@@ -53,7 +54,7 @@ export function syntheticSubject(
   shape: Shape,
   backend: Backend,
   options: {
-    weights: 'f32' | 'f16' | 'int8' | 'int4';
+    weights: WeightType;
     names: readonly string[];
     memoryLimit?: number;
   },

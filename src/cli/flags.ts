@@ -4,6 +4,7 @@ import type { BreakEvenRule } from '../engine/break-even.ts';
 import { policies } from '../kv/index.ts';
 import { methods as quantizeMethods } from '../quantize/methods.ts';
 import { methods } from '../sparsity/index.ts';
+import { quantizedTypes } from '../tensor.ts';
 import { list, oneOf, type Parser, real, share, someText, text, whole, yesOrNo } from './values.ts';
 
 /** One flag of the command line; `--max-tokens` is also the variable DEJAVU_MAX_TOKENS. */
@@ -35,7 +36,7 @@ const repeated = <T>(usage: string, help: string, parse: Parser<T>): Flag<T[]> =
   parse: (given, where) => given.map((one) => parse(one, where)),
 });
 
-const weightTypes = ['f32', 'f16', 'int8', 'int4'] as const;
+const weightTypes = ['f32', 'f16', ...quantizedTypes] as const;
 
 /** Of every command. */
 export const commonFlags = {
@@ -168,6 +169,16 @@ export const trainFlags = {
 export const quantizeFlags = {
   ...backendFlags,
   bits: flag('--bits <n>', 'bits of a weight: 4 or 8', oneOf(['4', '8'])),
+  group: flag(
+    '--group <n>',
+    'with --bits 4, weights that share a scale: 32, 64 or 128 (default: 32)',
+    oneOf(['32', '64', '128']),
+  ),
+  zeroPoint: flag(
+    '--zero-point',
+    'with --bits 4, weights that share a scale share a minimum too',
+    yesOrNo,
+  ),
   output: flag('-o, --output <folder>', 'folder to make', text),
   method: flag(
     '--method <name>',

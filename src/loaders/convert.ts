@@ -1,12 +1,12 @@
 import { EngineError } from '../errors.ts';
 import { f16ToF32, f32ToF16 } from '../float16.ts';
 import { hostTensor, rowWriter } from '../host.ts';
-import type { DType } from '../tensor.ts';
+import type { QuantizedType } from '../tensor.ts';
 
 /** Types weights have in files. */
 export type FileType = 'f32' | 'f16' | 'bf16';
 /** Types weights have in memory. */
-export type WeightType = Extract<DType, 'f32' | 'f16' | 'int8' | 'int4'>;
+export type WeightType = 'f32' | 'f16' | QuantizedType;
 
 /** The f16 bits of every bf16 bit pattern. */
 const bf16ToF16 = ((): Uint16Array => {

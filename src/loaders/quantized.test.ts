@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Backend } from '../backend.ts';
 import { reference } from '../backends/reference/index.ts';
+import type { WeightType } from './convert.ts';
 import { quantize } from '../quantize/quantize.ts';
 import { loadCheckpoint } from './checkpoint.ts';
 import { hashCheckpoint, isCheckpoint } from './open.ts';
@@ -79,6 +80,38 @@ describe('a folder is refused that', () => {
       'has groups of another size',
       'BAD_CHECKPOINT',
       { header: ({ __metadata__: about }) => void (about.group = '64') },
+    ],
+    [
+      'has groups of a size that is none',
+      'BAD_CHECKPOINT',
+      { header: ({ __metadata__: about }) => void (about.group = '48') },
+    ],
+    [
+      'has zero points, it says, and has not',
+      'BAD_CHECKPOINT',
+      { header: ({ __metadata__: about }) => void (about.zero_point = 'true') },
+    ],
+    [
+      'does not say clearly whether it has zero points',
+      'BAD_CHECKPOINT',
+      { header: ({ __metadata__: about }) => void (about.zero_point = 'maybe') },
+    ],
+    [
+      'has 8 bits and zero points',
+      'BAD_CHECKPOINT',
+      {
+        header: ({ __metadata__: about }) => void ((about.bits = '8'), (about.zero_point = 'true')),
+      },
+    ],
+    [
+      'has groups that its rows are too short for',
+      'BAD_SHAPE',
+      {
+        header: ({ __metadata__: about }) => {
+          about.zero_point = 'true';
+          about.dtypes = about.dtypes.replaceAll('"int4"', '"int4z"');
+        },
+      },
     ],
     [
       'has another number of bits',
@@ -201,10 +234,19 @@ describe('a folder is refused that', () => {
   test('nothing, when nothing was changed', async () => {
     expect(await codeOf(loadCheckpoint(await variant({}), backend))).toBe('none');
   });
+
+  test('nothing, when it is of a build that knew no zero points', async () => {
+    const path = await variant({
+      header: ({ __metadata__: about }) => void delete about.zero_point,
+      config: (json) => void delete asks(json).zero_point,
+    });
+    const { dtype } = await loadCheckpoint(path, backend);
+    expect(dtype).toBe('int4');
+  });
 });
 
 test('weights keep their type or are decoded; nothing else is taken', async () => {
-  const types = (weights?: 'auto' | 'f32' | 'f16' | 'int8' | 'int4') =>
+  const types = (weights?: 'auto' | WeightType) =>
     loadCheckpoint(whole, backend, weights && { weights }).then(({ dtype, weights: held }) => [
       dtype,
       held.get('embedding').dtype,
@@ -216,6 +258,7 @@ test('weights keep their type or are decoded; nothing else is taken', async () =
   expect(await types('f32')).toEqual(['f32', 'f32', 'f32']);
   expect(await types('f16')).toEqual(['f16', 'f16', 'f16']);
   expect(await codeOf(types('int8'))).toBe('BAD_REQUEST');
+  expect(await codeOf(types('int4g64'))).toBe('BAD_REQUEST');
 });
 
 test('what does not fit is refused before anything is allocated', async () => {

@@ -4,7 +4,15 @@ import { EngineError } from '../errors.ts';
 import { rowReader } from '../host.ts';
 import type { WeightSpec } from '../model.ts';
 import type { HostTensor } from '../op.ts';
-import { byteLength, isQuantized, quantGroup, rowBytes, size } from '../tensor.ts';
+import {
+  byteLength,
+  formatOf,
+  isQuantized,
+  quantizedTypes,
+  type QuantizedType,
+  rowBytes,
+  size,
+} from '../tensor.ts';
 import { convertRows, type WeightType } from './convert.ts';
 import type { Entry, TensorFiles } from './entry.ts';
 import { encodeHeader, type StoredType } from './safetensors.ts';
@@ -17,8 +25,8 @@ import { chunkBytes, rowSquares, type StoredWeights } from './weights.ts';
  * Quantized rows (tensor.ts, codes and scales) are U8 [rows, bytes of a row], the rest F32 or F16. Every
  * tensor begins at a multiple of 64, with U8 tensors `NAME.padding` in between, so that it can be used
  * where the file is mapped. `NAME.squares` F64 [rows] are the sums of squares of decoded rows that norms
- * are made of. Metadata names format, version, group, bits, method, the hash of the checkpoint it was
- * made from, and the type of each weight.
+ * are made of. Metadata names format, version, the bits, group and zero point of most matrices, method,
+ * the hash of the checkpoint it was made from, and the type of each weight.
  */
 export const formatName = 'dejavu-weights';
 export const formatVersion = '1';
@@ -26,7 +34,8 @@ const alignment = 64;
 
 /** What a quantized checkpoint says of itself. */
 export interface About {
-  readonly bits: 4 | 8;
+  /** Of most matrices. */
+  readonly dtype: QuantizedType;
   readonly method: string;
   /** `hashCheckpoint` of what it was made from. */
   readonly source: string;
@@ -35,19 +44,23 @@ export interface About {
 }
 
 /** What config.json says under `quantization_config`. */
-export const quantizationConfig = ({ bits, method }: Pick<About, 'bits' | 'method'>) => ({
-  quant_method: 'dejavu',
-  format: formatName,
-  version: formatVersion,
-  bits,
-  group_size: quantGroup,
-  method,
-});
+export function quantizationConfig({ dtype, method }: Pick<About, 'dtype' | 'method'>) {
+  const { bits, group, minima } = formatOf(dtype);
+  return {
+    quant_method: 'dejavu',
+    format: formatName,
+    version: formatVersion,
+    bits,
+    group_size: group,
+    zero_point: minima,
+    method,
+  };
+}
 
 const config = z.looseObject({
   quantization_config: z.looseObject({ quant_method: z.literal('dejavu') }),
 });
-const types = z.record(z.string(), z.enum(['f32', 'f16', 'int8', 'int4']));
+const types = z.record(z.string(), z.enum(['f32', 'f16', ...quantizedTypes]));
 
 /** A config.json without what `quantizationConfig` adds to it: what families read. */
 export function familyConfig(json: unknown): unknown {
@@ -65,7 +78,7 @@ export function readAbout(
   where: string,
   json: unknown,
   metadata: Readonly<Record<string, string>>,
-): (About & { readonly dtype: WeightType }) | undefined {
+): About | undefined {
   const says = config.safeParse(json).success;
   const ours = metadata.format === formatName;
   if (!says && !ours) return undefined;
@@ -75,11 +88,15 @@ export function readAbout(
       'config.json and weights of one folder',
     );
   const fail = failure(`${where}/model.safetensors, metadata`);
-  const { version, group, bits, method, source } = metadata;
+  const { version, method, source } = metadata;
   if (version !== formatVersion)
     throw fail(`version is ${version ?? 'absent'}`, `${formatVersion}, the one this build reads`);
-  if (group !== String(quantGroup)) throw fail(`group is ${group}`, `${quantGroup}`);
-  if (bits !== '4' && bits !== '8') throw fail(`bits is ${bits}`, '4 or 8');
+  const dtype = describedType(metadata);
+  if (!dtype)
+    throw fail(
+      `bits is ${metadata.bits}, group ${metadata.group}, zero_point ${metadata.zero_point}`,
+      'a format this build reads',
+    );
   if (method === undefined || source === undefined || !/^[0-9a-f]{64}$/.test(source))
     throw fail(`method is ${method}, source ${source}`, 'a name and a SHA-256');
   let dtypes: z.ZodSafeParseResult<Record<string, WeightType>>;
@@ -89,13 +106,29 @@ export function readAbout(
     throw fail('dtypes is not JSON', 'a type by name');
   }
   if (!dtypes.success) throw fail(`dtypes: ${dtypes.error.issues[0].message}`, 'a type by name');
-  return {
-    bits: bits === '4' ? 4 : 8,
-    dtype: bits === '4' ? 'int4' : 'int8',
-    method,
-    source,
-    dtypes: new Map(Object.entries(dtypes.data)),
-  };
+  const { bits } = formatOf(dtype);
+  const other = Object.entries(dtypes.data).find(
+    ([, type]) => isQuantized(type) && type !== dtype && formatOf(type).bits === bits,
+  );
+  if (other) throw fail(`${other[0]} is ${other[1]}`, `${dtype}, which it says it is`);
+  return { dtype, method, source, dtypes: new Map(Object.entries(dtypes.data)) };
+}
+
+/** The type that metadata describes; of older files, which do not say so, without a zero point. */
+const describedType = (metadata: Readonly<Record<string, string>>): QuantizedType | undefined =>
+  quantizedTypes.find((type) => {
+    const says = describe(type);
+    return (
+      says.bits === metadata.bits &&
+      says.group === metadata.group &&
+      says.zero_point === (metadata.zero_point ?? 'false')
+    );
+  });
+
+/** A quantized type as metadata has it. */
+function describe(dtype: QuantizedType) {
+  const { bits, group, minima } = formatOf(dtype);
+  return { bits: String(bits), group: String(group), zero_point: String(minima) };
 }
 
 /** One weight in the file. */
@@ -253,7 +286,7 @@ export interface PlannedRows {
  */
 export async function* encodeRows(
   plan: readonly PlannedRows[],
-  { bits, method, source }: Omit<About, 'dtypes'>,
+  { dtype: most, method, source }: Omit<About, 'dtypes'>,
   encode: (name: string, dtype: WeightType) => Promise<HostTensor>,
 ): AsyncGenerator<Uint8Array> {
   const tensors = plan.flatMap(({ name, dtype, shape, norms }) => {
@@ -267,8 +300,7 @@ export async function* encodeRows(
     return bytes ? [tensor, filler] : [tensor];
   });
   const dtypes = JSON.stringify(Object.fromEntries(plan.map(({ name, dtype }) => [name, dtype])));
-  const group = String(quantGroup);
-  const metadata = { format: formatName, version: formatVersion, group, bits: String(bits) };
+  const metadata = { format: formatName, version: formatVersion, ...describe(most) };
   yield encodeHeader(padded, { ...metadata, method, source, dtypes }, alignment);
   for (const { name, dtype, shape, norms } of plan) {
     const { bytes, ...rows } = await encode(name, dtype);

@@ -25,7 +25,7 @@ export const encodeOp: Op<'x' | 'y', never> = {
   cases() {
     const random = new Inputs(24);
     return weightTypes.flatMap((type) =>
-      [1, 33, 100].map((E) => ({
+      [1, 33, 100, 300].map((E) => ({
         name: `${type} [5,${E}]`,
         operands: { x: random.numbers([5, E]), y: hostTensor(type, [5, E]) },
         params: {},

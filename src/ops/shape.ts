@@ -1,8 +1,8 @@
 import { EngineError } from '../errors.ts';
-import type { DType, Tensor } from '../tensor.ts';
+import { type DType, quantizedTypes, type Tensor } from '../tensor.ts';
 
 /** Types a weight matrix may have in memory. */
-export const weightTypes: readonly DType[] = ['f32', 'f16', 'int8', 'int4'];
+export const weightTypes: readonly DType[] = ['f32', 'f16', ...quantizedTypes];
 
 /**
  * Check the shapes of one op's operands against patterns such as `x: 'T E'`.

@@ -7,6 +7,7 @@ import type { HostTensor } from '../op.ts';
 import { Inputs } from '../ops/cases.ts';
 import { compensate } from './compensate.ts';
 import { factorize } from './feedback.ts';
+import { quantizedTypes, type QuantizedType } from '../tensor.ts';
 import { nearest } from './methods.ts';
 
 const opened: Backend[] = [];
@@ -76,7 +77,7 @@ async function run(
   backend: Backend,
   hessian: Float32Array,
   matrix: HostTensor,
-  type: 'int4' | 'int8',
+  type: QuantizedType,
   transposed: boolean,
 ): Promise<HostTensor> {
   const N = Math.sqrt(hessian.length);
@@ -95,7 +96,7 @@ describe.each(opened.map((backend) => ({ name: backend.name, backend })))(
           fc.integer({ min: 40, max: 170 }),
           fc.integer({ min: 5, max: 70 }),
           fc.boolean(),
-          fc.constantFrom('int4', 'int8'),
+          fc.constantFrom(...quantizedTypes),
           async (seed, N, E, transposed, type) => {
             const x = activations(2 * N, N, seed);
             const matrix = new Inputs(seed + 1).numbers(transposed ? [N, E] : [E, N]);
@@ -105,9 +106,36 @@ describe.each(opened.map((backend) => ({ name: backend.name, backend })))(
             expect(compensated).toBeLessThan(0.8 * rounded);
           },
         ),
-        { numRuns: 12, seed: 7 },
+        { numRuns: 24, seed: 7 },
       );
     });
+
+    test.each([true, false])(
+      'smaller groups change outputs less, and a minimum does; transposed %s',
+      async (transposed) => {
+        const [N, E] = transposed ? [64, 256] : [256, 64];
+        const x = activations(2 * N, N, 21);
+        // Squares are all above zero: what a minimum is for.
+        const matrix = new Inputs(22).numbers(transposed ? [N, E] : [E, N]);
+        f32(matrix).forEach((value, i, all) => (all[i] = value ** 2));
+        const hessian = gram(x, N);
+        const errors: number[] = [];
+        for (const type of ['int4', 'int4g64', 'int4g128'] as const)
+          for (const chosen of [type, `${type}z`] as const)
+            errors.push(
+              outputError(
+                x,
+                matrix,
+                await run(backend, hessian, matrix, chosen, transposed),
+                transposed,
+              ),
+            );
+        const [plain, affine] = [0, 1].map((odd) => errors.filter((_, i) => i % 2 === odd));
+        for (const found of [plain, affine])
+          expect(found).toEqual([...found].sort((a, b) => a - b));
+        plain.forEach((error, i) => expect(affine[i]).toBeLessThan(0.5 * error));
+      },
+    );
 
     test.each([true, false])(
       'inputs that are independent need no correction; transposed %s',

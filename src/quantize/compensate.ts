@@ -4,9 +4,9 @@ import { codeWriter, hostTensor, rowReader } from '../host.ts';
 import type { HostTensor } from '../op.ts';
 import { weightGradient } from '../ops/training.ts';
 import { Recorder } from '../program.ts';
-import { quantGroup, slice, type Tensor } from '../tensor.ts';
+import { type Format, formatOf, type QuantizedType, slice, type Tensor } from '../tensor.ts';
 import type { Block, Feedback } from './feedback.ts';
-import { bestStep, codeOf, type Codes } from './scale.ts';
+import { bestGrid, codeOf, type Grid } from './scale.ts';
 
 /**
  * Quantize a matrix so that its outputs on the calibration text change little: GPTQ (arXiv 2210.17323).
@@ -14,23 +14,24 @@ import { bestStep, codeOf, type Codes } from './scale.ts';
  * Inputs are rounded one after another, from the last to the first; each is first corrected by what
  * rounding the ones after it did to the outputs (feedback.ts).
  *
- * Our two layouts differ in what shares a scale. A plain matrix [outputs, inputs] is the paper's case:
- * 32 consecutive inputs of one output; the step is chosen when the last of them comes up, from their
+ * Our two layouts differ in what a group is. A plain matrix [outputs, inputs] is the paper's case: some
+ * consecutive inputs of one output; their grid is chosen when the last of them comes up, from their
  * values as corrected so far, each weighted by its pivot, which is what an error there will cost. A
- * transposed matrix [inputs, outputs] has one row an input: 32 consecutive outputs share a scale, which is
- * chosen when that input comes up, from its final values, all of equal weight.
+ * transposed matrix [inputs, outputs] has one row an input: a group is of consecutive outputs, and its
+ * grid is chosen when that input comes up, from its final values, all of equal weight.
  */
 export async function compensate(
   backend: Backend,
   matrix: HostTensor,
-  type: Codes,
+  type: QuantizedType,
   transposed: boolean,
   { blocks, pivots }: Feedback,
 ): Promise<HostTensor> {
   const { data, inputs, outputs } = inputRows(matrix, transposed);
+  const format = formatOf(type);
   const choice = transposed
-    ? new RowChoice(type, inputs, outputs)
-    : new ColumnChoice(type, inputs, outputs, pivots);
+    ? new RowChoice(format, inputs, outputs)
+    : new ColumnChoice(format, inputs, outputs, pivots);
   const errors = backend.allocate('f32', [inputs, outputs], 'state');
   const quantized = new Float64Array(outputs);
   for (const block of [...blocks].reverse()) {
@@ -53,7 +54,7 @@ export async function compensate(
     backend.write(slice(errors, first, width), left);
   }
   backend.free(errors);
-  return pack(type, matrix.shape, choice);
+  return pack(type, matrix.shape, choice.chosen);
 }
 
 /** What the errors of the inputs after a block ask of it, [width, outputs]. */
@@ -94,11 +95,44 @@ function inputRows(
     : { data, inputs: columns, outputs: rows };
 }
 
-/** Chooses codes and scales, input by input. */
-interface Choice {
-  /** In rows of the matrix, one code an element and one scale, as f16 bits, a group. */
+/** Grids of the groups of `rows` rows of `columns` elements, and the codes on them. */
+class Chosen {
+  /** One code an element. */
   readonly codes: Int8Array;
+  /** f16 bits, one for each group. */
   readonly steps: Uint16Array;
+  readonly minima: Uint16Array;
+  readonly format: Format;
+  readonly columns: number;
+  readonly groups: number;
+
+  constructor(format: Format, rows: number, columns: number) {
+    this.format = format;
+    this.columns = columns;
+    this.groups = Math.ceil(columns / format.group);
+    this.codes = new Int8Array(rows * columns);
+    this.steps = new Uint16Array(rows * this.groups);
+    this.minima = new Uint16Array(rows * this.groups);
+  }
+
+  setGrid(row: number, group: number, { step, minimum }: Grid): void {
+    this.steps[row * this.groups + group] = step;
+    this.minima[row * this.groups + group] = minimum;
+  }
+
+  /** Round one element, whose grid is known; returns what its code stands for. */
+  round(row: number, column: number, group: number, value: number): number {
+    const at = row * this.groups + group;
+    const [step, minimum] = [f16ToF32[this.steps[at]], f16ToF32[this.minima[at]]];
+    const code = codeOf(value, step, minimum, this.format);
+    this.codes[row * this.columns + column] = code;
+    return code * step + minimum;
+  }
+}
+
+/** Chooses grids and codes, input by input. */
+interface Choice {
+  readonly chosen: Chosen;
   /**
    * Quantize input `first + k`, whose corrected values are row k of `values` [width, outputs]; what its
    * codes stand for goes to `into` [outputs].
@@ -108,92 +142,74 @@ interface Choice {
 
 /** Rows are inputs: groups lie along the outputs. */
 class RowChoice implements Choice {
-  readonly codes: Int8Array;
-  readonly steps: Uint16Array;
-  readonly #type: Codes;
-  readonly #outputs: number;
-  readonly #groups: number;
+  readonly chosen: Chosen;
 
-  constructor(type: Codes, inputs: number, outputs: number) {
-    this.#type = type;
-    this.#outputs = outputs;
-    this.#groups = Math.ceil(outputs / quantGroup);
-    this.codes = new Int8Array(inputs * outputs);
-    this.steps = new Uint16Array(inputs * this.#groups);
+  constructor(format: Format, inputs: number, outputs: number) {
+    this.chosen = new Chosen(format, inputs, outputs);
   }
 
   quantize(first: number, k: number, values: Float64Array, into: Float64Array): void {
-    const outputs = this.#outputs;
+    const { format, columns: outputs, groups } = this.chosen;
     const row = values.subarray(k * outputs, (k + 1) * outputs);
-    for (let group = 0; group < this.#groups; group++) {
-      const start = group * quantGroup;
-      const bits = bestStep(row.subarray(start, start + quantGroup), undefined, this.#type);
-      this.steps[(first + k) * this.#groups + group] = bits;
-      const step = f16ToF32[bits];
-      for (let n = start; n < Math.min(start + quantGroup, outputs); n++) {
-        const code = codeOf(row[n], step, this.#type);
-        this.codes[(first + k) * outputs + n] = code;
-        into[n] = code * step;
-      }
+    for (let group = 0; group < groups; group++) {
+      const [start, end] = [group * format.group, (group + 1) * format.group];
+      this.chosen.setGrid(first + k, group, bestGrid(row.subarray(start, end), undefined, format));
+      for (let n = start; n < Math.min(end, outputs); n++)
+        into[n] = this.chosen.round(first + k, n, group, row[n]);
     }
   }
 }
 
 /** Rows are outputs: groups lie along the inputs. */
 class ColumnChoice implements Choice {
-  readonly codes: Int8Array;
-  readonly steps: Uint16Array;
-  readonly #type: Codes;
-  readonly #inputs: number;
+  readonly chosen: Chosen;
   readonly #outputs: number;
-  readonly #groups: number;
   readonly #pivots: Float64Array;
 
-  constructor(type: Codes, inputs: number, outputs: number, pivots: Float64Array) {
-    this.#type = type;
-    this.#inputs = inputs;
+  constructor(format: Format, inputs: number, outputs: number, pivots: Float64Array) {
+    this.chosen = new Chosen(format, outputs, inputs);
     this.#outputs = outputs;
     this.#pivots = pivots;
-    this.#groups = Math.ceil(inputs / quantGroup);
-    this.codes = new Int8Array(inputs * outputs);
-    this.steps = new Uint16Array(outputs * this.#groups);
   }
 
   quantize(first: number, k: number, values: Float64Array, into: Float64Array): void {
+    const { format, columns: inputs } = this.chosen;
     const input = first + k;
-    const group = Math.floor(input / quantGroup);
-    const next = Math.min((group + 1) * quantGroup, this.#inputs);
-    if (input === next - 1) this.#chooseSteps(group, first, next, values);
-    for (let n = 0; n < this.#outputs; n++) {
-      const step = f16ToF32[this.steps[n * this.#groups + group]];
-      const code = codeOf(values[k * this.#outputs + n], step, this.#type);
-      this.codes[n * this.#inputs + input] = code;
-      into[n] = code * step;
-    }
+    const group = Math.floor(input / format.group);
+    const next = Math.min((group + 1) * format.group, inputs);
+    if (input === next - 1) this.#chooseGrids(group, first, next, values);
+    for (let n = 0; n < this.#outputs; n++)
+      into[n] = this.chosen.round(n, input, group, values[k * this.#outputs + n]);
   }
 
   /** Of a group that ends before input `next`. */
-  #chooseSteps(group: number, first: number, next: number, values: Float64Array): void {
-    const start = group * quantGroup;
+  #chooseGrids(group: number, first: number, next: number, values: Float64Array): void {
+    const { format } = this.chosen;
+    const start = group * format.group;
     const weights = this.#pivots.subarray(start, next);
     const own = new Float64Array(next - start);
     for (let n = 0; n < this.#outputs; n++) {
       for (let i = 0; i < own.length; i++) own[i] = values[(start - first + i) * this.#outputs + n];
-      this.steps[n * this.#groups + group] = bestStep(own, weights, this.#type);
+      this.chosen.setGrid(n, group, bestGrid(own, weights, format));
     }
   }
 }
 
-function pack(type: Codes, shape: readonly number[], { codes, steps }: Choice): HostTensor {
-  const [rows = 0, columns = 0] = shape;
-  const groups = Math.ceil(columns / quantGroup);
+function pack(
+  type: QuantizedType,
+  shape: readonly number[],
+  { codes, steps, minima, columns, groups }: Chosen,
+): HostTensor {
   const packed = hostTensor(type, shape);
   const write = codeWriter(packed);
-  for (let row = 0; row < rows; row++)
+  for (let row = 0; row < shape[0]; row++) {
+    const [first, last] = [row * groups, (row + 1) * groups];
     write(
       row,
       codes.subarray(row * columns, (row + 1) * columns),
-      steps.subarray(row * groups, (row + 1) * groups),
+      steps.subarray(first, last),
+      minima.subarray(first, last),
     );
+  }
   return packed;
 }

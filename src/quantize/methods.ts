@@ -2,11 +2,10 @@ import type { Backend } from '../backend.ts';
 import type { Model } from '../engine/step.ts';
 import { hostTensor, rowReader, rowWriter } from '../host.ts';
 import type { HostTensor } from '../op.ts';
-import type { Tensor } from '../tensor.ts';
+import type { QuantizedType, Tensor } from '../tensor.ts';
 import { compensate } from './compensate.ts';
 import { factorize, type Feedback } from './feedback.ts';
 import { Hessians } from './hessians.ts';
-import type { Codes } from './scale.ts';
 import type { Calibration } from './text.ts';
 import type { Use } from './uses.ts';
 
@@ -30,10 +29,15 @@ export interface MethodContext {
 
 /** Quantizes one matrix after another. */
 export interface Encoder extends Disposable {
-  encode(name: string, matrix: HostTensor, type: Codes, use: Use | undefined): Promise<HostTensor>;
+  encode(
+    name: string,
+    matrix: HostTensor,
+    type: QuantizedType,
+    use: Use | undefined,
+  ): Promise<HostTensor>;
 }
 
-/** Every element to the nearest code; a group's scale reaches its largest (`rowWriter`). */
+/** Every element to the nearest code; a group's codes reach its furthest (`rowWriter`). */
 const rtn: Method = {
   name: 'rtn',
   calibrates: false,
@@ -43,7 +47,7 @@ const rtn: Method = {
   }),
 };
 
-export function nearest(matrix: HostTensor, type: Codes): HostTensor {
+export function nearest(matrix: HostTensor, type: QuantizedType): HostTensor {
   const [rows = 0, columns = 0] = matrix.shape;
   const encoded = hostTensor(type, matrix.shape);
   const [read, write] = [rowReader(matrix), rowWriter(encoded)];

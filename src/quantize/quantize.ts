@@ -7,13 +7,17 @@ import { copyFiles, makeFolder, replaceFile } from '../loaders/fs.ts';
 import { hashCheckpoint, openCheckpoint } from '../loaders/open.ts';
 import { type About, encodeRows, quantizationConfig } from '../loaders/quantized.ts';
 import type { HostTensor } from '../op.ts';
-import { byteLength, isQuantized, quantGroup } from '../tensor.ts';
+import { byteLength, isQuantized, type QuantizedType, typeOfFormat } from '../tensor.ts';
 import { type Method, methods } from './methods.ts';
 import { type Calibration, calibrationOf, perplexityOf, splitText, textsToScore } from './text.ts';
 import { recordDense } from './uses.ts';
 
 export interface QuantizeOptions extends Pick<OpenOptions, 'backend' | 'threads' | 'onNote'> {
   readonly bits: 4 | 8;
+  /** Consecutive weights of a row that share a scale; of 8 bits 32. Default 32. */
+  readonly group?: 32 | 64 | 128;
+  /** They share a minimum too, so that codes cover just what is there; 4 bits only. Default false. */
+  readonly zeroPoint?: boolean;
   /** Folder to make. */
   readonly output: string;
   /** `rtn` rounds to nearest; `gptq` calibrates on a text. Default: `gptq` where there is one. */
@@ -33,7 +37,9 @@ export interface QuantizeResult {
   readonly output: string;
   readonly bits: 4 | 8;
   /** Weights that share a scale. */
-  readonly group: number;
+  readonly group: 32 | 64 | 128;
+  /** They share a minimum too. */
+  readonly zeroPoint: boolean;
   readonly method: string;
   /** In memory, all together. */
   readonly weightBytes: number;
@@ -52,7 +58,8 @@ const companions =
  * bytes are read, `embeddingBits`; norms and biases stay f32.
  */
 export async function quantize(model: string, options: QuantizeOptions): Promise<QuantizeResult> {
-  const { bits, output, text, tokens, signal, onProgress } = options;
+  const { bits, group = 32, zeroPoint = false, output, text, tokens, signal, onProgress } = options;
+  const type = chooseType({ bits, group, zeroPoint });
   const method = chooseMethod(options);
   const where = pick(options);
   const measure = (engine: Engine, label: string): Promise<number> =>
@@ -72,12 +79,26 @@ export async function quantize(model: string, options: QuantizeOptions): Promise
       split && method.calibrates ? calibrationOf(engine, split.first, tokens) : undefined;
     scored = await textsToScore(engine, split?.last);
     if (scored.length) before = await measure(engine, 'measure the original');
-    weightBytes = await write(engine, temporary, method, calibration, options);
+    weightBytes = await write(engine, temporary, type, method, calibration, options);
   });
-  const result = { output, bits, group: quantGroup, method: method.name, weightBytes };
+  const result = { output, bits, group, zeroPoint, method: method.name, weightBytes };
   if (scored.length === 0) return result;
   await using engine = await Engine.open(output, { ...where, sparsity: 'dense' });
   return { ...result, perplexity: { before, after: await measure(engine, 'measure the result') } };
+}
+
+function chooseType({
+  bits,
+  group,
+  zeroPoint,
+}: Required<Pick<QuantizeOptions, 'bits' | 'group' | 'zeroPoint'>>): QuantizedType {
+  const type = typeOfFormat({ bits, group, minima: zeroPoint });
+  if (type) return type;
+  const asked = zeroPoint ? '--zero-point' : `--group ${group}`;
+  throw new EngineError(
+    'BAD_REQUEST',
+    `--bits is ${bits} with ${asked}, expected --bits 4 beside it: 8 bits are in groups of 32 without; leave it out`,
+  );
 }
 
 function chooseMethod({ method: name, text }: QuantizeOptions): Method {
@@ -106,6 +127,7 @@ const pick = ({ backend, threads, onNote }: QuantizeOptions): OpenOptions => ({
 async function write(
   engine: Engine,
   into: string,
+  type: QuantizedType,
   method: Method,
   calibration: Calibration | undefined,
   { bits, embeddingBits = 8, signal, onProgress }: QuantizeOptions,
@@ -114,17 +136,17 @@ async function write(
   const { family, config, weights } = checkpoint;
   await using original = await openCheckpoint(path);
   const about: Omit<About, 'dtypes'> = {
-    bits,
+    dtype: type,
     method: method.name,
     source: await hashCheckpoint(path),
   };
 
   using step = recordDense(backend, checkpoint, 1);
   const uses = step.uses;
+  const tables = embeddingBits === bits ? type : embeddingBits === 4 ? 'int4' : 'int8';
   const typeOf = (name: string, kind: 'matrix' | 'vector'): WeightType => {
     if (kind === 'vector') return 'f32';
-    const inner = uses.get(name)?.kind === 'inner';
-    return (inner ? bits : embeddingBits) === 4 ? 'int4' : 'int8';
+    return uses.get(name)?.kind === 'inner' ? type : tables;
   };
   const plan = Object.entries(family.weights(config)).flatMap(([name, spec]) =>
     weights.find(name)
@@ -141,7 +163,7 @@ async function write(
     const tensor = weights.get(name);
     const { dtype, shape } = tensor;
     const stored: HostTensor = { dtype, shape, bytes: await backend.read(tensor) };
-    if (to !== 'int8' && to !== 'int4') return stored;
+    if (!isQuantized(to)) return stored;
     onProgress?.(`quantize ${name}`, done++ / matrices.length);
     return await encoder.encode(name, stored, to, uses.get(name));
   };

@@ -42,17 +42,26 @@ struct F16 {
   }
 };
 
-// Scales of a quantized row, decoded for one chunk.
+// The scales of a quantized row, or its minima, decoded for one chunk: one for each 32 elements, whatever
+// the group.
 struct Scales {
   static constexpr int64_t groups = chunk / group_size;
   const uint16_t* stored;
+  int64_t group = group_size;  // elements that share one
   float value[groups];
 
-  static const uint16_t* of(const uint8_t* bytes, DType type, int64_t columns) {
-    return reinterpret_cast<const uint16_t*>(bytes + code_bytes(type, columns));
+  static Scales of(const uint8_t* row, DType type, int64_t columns) {
+    Scales scales;
+    scales.stored = reinterpret_cast<const uint16_t*>(row + code_bytes(type, columns));
+    scales.group = format_of(type).group;
+    return scales;
+  }
+  static Scales minima_of(const uint8_t* row, DType type, int64_t columns) {
+    return of(row + scale_bytes(type, columns), type, columns);
   }
 
   void prepare(int64_t begin, int64_t end) {
+    if (group != group_size) return repeat(begin / group, (end + group - 1) / group);
     const int64_t last = (end + group_size - 1) / group_size;
     for (int64_t g = begin / group_size; g < last; g += W) {
       float* to = value + g % groups;
@@ -61,6 +70,17 @@ struct Scales {
       else
         store(to, load_f16(stored + g, last - g), last - g);
     }
+  }
+  // Those of groups first … last-1, each once for every 32 elements. A call, to keep tiles small.
+  __attribute__((noinline)) void repeat(int64_t first, int64_t last) {
+    const int64_t times = group / group_size;
+    float decoded[groups / 2];
+    for (int64_t g = first, n; g < last; g += n) {
+      n = least(W, last - g);
+      store(decoded + g - first, load_f16(stored + g, n), n);
+    }
+    for (int64_t g = first; g < last; g++)
+      for (int64_t i = 0; i < times; i++) value[g * times % groups + i] = decoded[g - first];
   }
   float number(int64_t i) const { return value[i / group_size % groups]; }
   V at(int64_t i) const { return set(number(i)); }
@@ -80,15 +100,14 @@ struct Int8 {
     V plus(V sum, V term, int64_t i, int s) const { return fma(load_i8(codes + i + s), term, sum); }
   };
   static Row row(const uint8_t* bytes, int64_t columns) {
-    Row r;
-    r.codes = reinterpret_cast<const int8_t*>(bytes);
-    r.scales.stored = Scales::of(bytes, type, columns);
-    return r;
+    return {reinterpret_cast<const int8_t*>(bytes), Scales::of(bytes, type, columns)};
   }
 };
 
+// Codes of 4 bits as -8 … 7 times a scale.
+template <DType t>
 struct Int4 {
-  static constexpr DType type = DType::int4;
+  static constexpr DType type = t;
   struct Row {
     const uint8_t* codes;
     Scales scales;
@@ -104,24 +123,59 @@ struct Int4 {
     }
   };
   static Row row(const uint8_t* bytes, int64_t columns) {
-    Row r;
-    r.codes = bytes;
-    r.scales.stored = Scales::of(bytes, type, columns);
-    return r;
+    return {bytes, Scales::of(bytes, type, columns)};
+  }
+};
+
+// Codes of 4 bits as 0 … 15 times a scale, and a minimum: -8 … 7 times the scale, and a middle.
+template <DType t>
+struct Int4z {
+  static constexpr DType type = t;
+  struct Row {
+    const uint8_t* codes;
+    Scales scales, middles;
+    void prepare(int64_t begin, int64_t end) {
+      scales.prepare(begin, end);
+      middles.prepare(begin, end);
+      for (int64_t g = 0; g < Scales::groups; g += W)
+        store(middles.value + g,
+              fma(load(scales.value + g), set(8), load(middles.value + g)));
+    }
+    V at(int64_t i, int s) const {
+      return fma(load_i4(codes + i / 2 + s % 16, s >= 16), scales.at(i), middles.at(i));
+    }
+    V at(int64_t i, int s, int64_t) const { return at(i, s); }
+    V term(int64_t, float x) const { return set(x); }
+    V plus(V sum, V term, int64_t i, int s) const { return fma(at(i, s), term, sum); }
+  };
+  static Row row(const uint8_t* bytes, int64_t columns) {
+    return {bytes, Scales::of(bytes, type, columns), Scales::minima_of(bytes, type, columns)};
   }
 };
 
 // Calls f with the weight type of `type`.
 template <class F>
 static inline void with_weights(DType type, F f) {
-  if (type == DType::f32)
-    f(F32{});
-  else if (type == DType::f16)
-    f(F16{});
-  else if (type == DType::int8)
-    f(Int8{});
-  else
-    f(Int4{});
+  switch (type) {
+    case DType::f32:
+      return f(F32{});
+    case DType::f16:
+      return f(F16{});
+    case DType::int8:
+      return f(Int8{});
+    case DType::int4g64:
+      return f(Int4<DType::int4g64>{});
+    case DType::int4g128:
+      return f(Int4<DType::int4g128>{});
+    case DType::int4z:
+      return f(Int4z<DType::int4z>{});
+    case DType::int4g64z:
+      return f(Int4z<DType::int4g64z>{});
+    case DType::int4g128z:
+      return f(Int4z<DType::int4g128z>{});
+    default:
+      return f(Int4<DType::int4>{});
+  }
 }
 
 // Asks memory for parts of rows that are to be read next, a little with each step of the present work

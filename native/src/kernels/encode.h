@@ -39,9 +39,17 @@ static float extreme(const float* group, int64_t n) {
   return found;
 }
 
-static int nearest(float value, float step, int low, int high) {
+static float from_f16(uint16_t bits) {
+  float value[W];
+  store(value, load_f16(&bits, 1));
+  return value[0];
+}
+
+// The code of `value` above `base`.
+static int nearest(float value, float base, float step, int low, int high) {
   if (step == 0) return 0;
-  const float q = rintf(value / step);
+  const double above = static_cast<double>(value) - static_cast<double>(base);
+  const float q = rintf(static_cast<float>(above / static_cast<double>(step)));
   return q < low ? low : q > high ? high : static_cast<int>(q);
 }
 
@@ -50,46 +58,69 @@ static void encode_bytes(const float* group, uint8_t* codes, uint16_t* scale) {
   V top = zero();
   for (int64_t i = 0; i < group_size; i += W) top = max(top, abs(load(group + i)));
   *scale = to_f16(static_cast<float>(static_cast<double>(peak(top)) / 127));
-  float step[W];
-  store(step, load_f16(scale, 1));
-  if (step[0] == 0) return;
+  const float step = from_f16(*scale);
+  if (step == 0) return;
   for (int64_t i = 0; i < group_size; i += W) {
-    const V q = round(div(load(group + i), set(step[0])));
+    const V q = round(div(load(group + i), set(step)));
     store_i8(reinterpret_cast<int8_t*>(codes) + i, max(set(-127), min(set(127), q)));
   }
 }
 
-static void encode_group(DType type, const float* group, int64_t n, uint8_t* codes,
-                         uint16_t* scale) {
-  const bool bytes = type == DType::int8;
-  const double furthest = static_cast<double>(extreme(group, n));
-  *scale = to_f16(static_cast<float>(bytes ? fabs(furthest) / 127 : furthest / -8));
-  float decoded[W];
-  store(decoded, load_f16(scale, 1));
-  for (int64_t i = 0; i < (bytes ? n : group_size); i++) {
-    const int low = bytes ? -127 : -8, high = bytes ? 127 : 7;
-    const int q = i < n ? nearest(group[i], decoded[0], low, high) : 0;
-    if (bytes)
-      codes[i] = static_cast<uint8_t>(q);
+// Codes of 4 bits: number i of them, as 0 … 15.
+static void put_half(uint8_t* codes, int64_t i, int code) {
+  codes[i / group_size * 16 + i % 16] |= static_cast<uint8_t>(code << (i & 16 ? 4 : 0));
+}
+
+// A group of n elements from `first` on, whose scale and minimum lie at `scale` and `minimum`.
+static void encode_group(DType type, const float* row, int64_t first, int64_t n, uint8_t* codes,
+                         uint16_t* scale, uint16_t* minimum) {
+  const Format format = format_of(type);
+  const float* group = row + first;
+  float base = 0, step = 0;
+  if (format.minima) {
+    float lowest = group[0], highest = group[0];
+    for (int64_t i = 1; i < n; i++) {
+      if (group[i] < lowest) lowest = group[i];
+      if (group[i] > highest) highest = group[i];
+    }
+    base = from_f16(*minimum = to_f16(lowest));
+    const double range = static_cast<double>(highest) - static_cast<double>(base);
+    step = from_f16(*scale = to_f16(static_cast<float>(range / 15)));
+  } else {
+    const double furthest = static_cast<double>(extreme(group, n));
+    *scale = to_f16(static_cast<float>(format.bits == 8 ? fabs(furthest) / 127 : furthest / -8));
+    step = from_f16(*scale);
+  }
+  for (int64_t i = 0; i < n; i++) {
+    if (format.bits == 8)
+      codes[first + i] = static_cast<uint8_t>(nearest(group[i], 0, step, -127, 127));
+    else if (format.minima)
+      put_half(codes, first + i, nearest(group[i], base, step, 0, 15));
     else
-      codes[i % 16] |= static_cast<uint8_t>((q + 8) << (i & 16 ? 4 : 0));
+      put_half(codes, first + i, nearest(group[i], 0, step, -8, 7) + 8);
   }
 }
 
 static void encode_row(DType type, const float* row, int64_t E, uint8_t* out) {
+  const Format format = format_of(type);
   if (type == DType::f32) {
     memcpy(out, row, static_cast<size_t>(E) * sizeof(float));
   } else if (type == DType::f16) {
     for (int64_t e = 0; e < E; e++) reinterpret_cast<uint16_t*>(out)[e] = to_f16(row[e]);
   } else {
     memset(out, 0, static_cast<size_t>(row_bytes(type, E)));
-    uint16_t* scales = reinterpret_cast<uint16_t*>(out + code_bytes(type, E));
+    uint8_t* after = out + code_bytes(type, E);
+    uint16_t* scales = reinterpret_cast<uint16_t*>(after);
+    uint16_t* minima = reinterpret_cast<uint16_t*>(after + scale_bytes(type, E));
     int64_t e = 0;
-    for (; type == DType::int8 && e + group_size <= E; e += group_size)
+    for (; format.bits == 8 && e + group_size <= E; e += group_size)
       encode_bytes(row + e, out + e, scales + e / group_size);
-    for (; e < E; e += group_size)
-      encode_group(type, row + e, least(group_size, E - e),
-                   out + (type == DType::int8 ? e : e / 2), scales + e / group_size);
+    for (; e < E; e += format.group)
+      encode_group(type, row, e, least(format.group, E - e), out, scales + e / format.group,
+                   minima + e / format.group);
+    // Behind the last element are zeros, or minima.
+    for (e = E; format.bits == 4 && !format.minima && e < round_up(E, group_size); e++)
+      put_half(out, e, 8);
   }
 }
 

@@ -3,7 +3,11 @@ import type { Recording } from '../../program.ts';
 import { baseOf, type DType, type Storage, type Tensor } from '../../tensor.ts';
 
 /** In the order of `DType` in native/src/tensor.h. */
-const dtypes: readonly DType[] = ['f32', 'f16', 'bf16', 'int8', 'int4', 'u8', 'i32', 'u32'];
+const dtypes: readonly DType[] = [
+  ...(['f32', 'f16', 'bf16'] as const),
+  ...(['int8', 'int4', 'int4g64', 'int4g128', 'int4z', 'int4g64z', 'int4g128z'] as const),
+  ...(['u8', 'i32', 'u32'] as const),
+];
 
 export interface Tape {
   readonly numbers: Float64Array;

@@ -13,7 +13,7 @@ export const quantizeCommand = command({
   model: 'required',
   flags: quantizeFlags,
   async run({ model, flags, io }) {
-    const { bits, output, text: path, ...options } = flags;
+    const { bits, group, output, text: path, ...options } = flags;
     if (bits === undefined || output === undefined)
       throw new EngineError(
         'BAD_REQUEST',
@@ -24,6 +24,7 @@ export const quantizeCommand = command({
     const result = await quantize(model!, {
       ...options,
       bits: bits === '4' ? 4 : 8,
+      ...(group !== undefined && { group: Number(group) as 32 | 64 | 128 }),
       output,
       ...(text !== undefined && { text }),
       signal: io.signal,
@@ -38,13 +39,17 @@ function describe({
   output,
   bits,
   group,
+  zeroPoint,
   method,
   weightBytes,
   perplexity,
 }: QuantizeResult): string {
   const pairs: [string, string][] = [
     ['output', output],
-    ['weights', `int${bits} in groups of ${group}, ${method}, ${bytes(weightBytes)}`],
+    [
+      'weights',
+      `int${bits} in groups of ${group}${zeroPoint ? ' with zero points' : ''}, ${method}, ${bytes(weightBytes)}`,
+    ],
   ];
   if (perplexity) {
     const { before, after } = perplexity;
