@@ -72,7 +72,7 @@ const layers: Readonly<Record<string, Layer>> = {
     rule: 'Imports point down: eval knows the engine, and no training, bench or command.',
   },
   quantize: {
-    may: [...below, 'engine', 'eval', 'kv', 'loaders', 'ops', 'sparsity'],
+    may: [...below, 'engine', 'eval', 'kv', 'loaders', 'ops', 'sparsity', 'tokenizer'],
     rule: 'Imports point down: quantize measures with eval, and knows no training, bench or command.',
   },
   bench: {

@@ -2,7 +2,7 @@
  * Quantized folders end to end, over tiny random checkpoints of every family: what is written is what
  * is computed with, on every backend that opens here.
  */
-import { cp, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough, Readable } from 'node:stream';
@@ -20,6 +20,7 @@ import { Inputs } from '../src/ops/cases.ts';
 import type { PredictorFile, SitePredictor } from '../src/predictor.ts';
 import { quantize, type QuantizeOptions, type QuantizeResult } from '../src/quantize/quantize.ts';
 import { formatOf, quantizedTypes } from '../src/tensor.ts';
+import { asGguf } from './as-gguf.ts';
 import { codeOf } from './code-of.ts';
 
 const parity = fileURLToPath(new URL('data/parity/', import.meta.url));
@@ -331,4 +332,17 @@ describe.runIf(opens.includes('native'))('mapping on the native backend', () => 
     expect(backend.map!(`${path}.none`, 0, 'u8', [1], 'weights')).toBeUndefined();
     await backend[Symbol.asyncDispose]();
   });
+});
+
+it('of a GGUF file is that of the folder it was made from', async () => {
+  const file = join(folder, 'llama.gguf');
+  await writeFile(file, await asGguf(`${parity}llama`));
+  const output = join(folder, 'of-gguf');
+  await quantize(file, { bits: 4, output });
+  const expected = await make('llama');
+  for (const backend of opens)
+    expect(await logits(output, { backend })).toEqual(await logits(expected.output, { backend }));
+  const config = JSON.parse(await readFile(join(output, 'config.json'), 'utf8')) as object;
+  expect(config).toMatchObject({ model_type: 'llama', quantization_config: { bits: 4 } });
+  expect((await readdir(output)).sort()).toEqual(['config.json', 'model.safetensors']);
 });

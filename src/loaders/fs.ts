@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import {
-  copyFile,
+  copyFile as copy,
   type FileHandle,
   mkdir,
   mkdtemp,
@@ -171,6 +171,9 @@ export async function temporaryFile(
     );
   }
 }
+
+/** Copy one file. */
+export const copyFile = (from: string, to: string): Promise<void> => copy(from, to);
 
 /** Copy files of a folder to another one, those that are there. */
 export async function copyFiles(

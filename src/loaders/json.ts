@@ -20,7 +20,8 @@ export async function readTextFile(folder: Folder, file: string, code: ErrorCode
   return decodeText(bytes, name, code);
 }
 
-async function readWhole(
+/** A whole file. Throws `FILE_NOT_FOUND`, and `code` when it is larger than any text. */
+export async function readWhole(
   folder: Folder,
   file: string,
   code: ErrorCode,

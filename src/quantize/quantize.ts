@@ -3,11 +3,13 @@ import { Engine, type OpenOptions } from '../engine/engine.ts';
 import type { Prompt } from '../engine/generate.ts';
 import { EngineError } from '../errors.ts';
 import type { WeightType } from '../loaders/convert.ts';
-import { copyFiles, makeFolder, replaceFile } from '../loaders/fs.ts';
+import { copyFile, copyFiles, fileExists, isGguf, makeFolder, replaceFile } from '../loaders/fs.ts';
 import { hashCheckpoint, openCheckpoint } from '../loaders/open.ts';
+import { predictorBeside } from '../loaders/predictor.ts';
 import { type About, encodeRows, quantizationConfig } from '../loaders/quantized.ts';
 import type { HostTensor } from '../op.ts';
 import { byteLength, isQuantized, type QuantizedType, typeOfFormat } from '../tensor.ts';
+import { readTokenizer } from '../tokenizer/index.ts';
 import { type Method, methods } from './methods.ts';
 import { type Calibration, calibrationOf, perplexityOf, splitText, textsToScore } from './text.ts';
 import { recordDense } from './uses.ts';
@@ -172,8 +174,24 @@ async function write(
     ...(original.json as object),
     quantization_config: quantizationConfig(about),
   };
-  const bytes = new TextEncoder().encode(`${JSON.stringify(quantized, undefined, 2)}\n`);
-  await replaceFile(join(into, 'config.json'), [bytes]);
-  await copyFiles(engine.folder, into, (file) => companions.test(file));
+  await writeJson(join(into, 'config.json'), quantized);
+  await (isGguf(path) ? writeCompanions(path, into) : copyCompanions(path, into));
   return plan.reduce((sum, { dtype, shape }) => sum + byteLength(dtype, shape), 0);
 }
+
+const copyCompanions = (path: string, into: string): Promise<void> =>
+  copyFiles(path, into, (file) => companions.test(file));
+
+/** The tokenizer that a GGUF file has inside, and its predictor. */
+async function writeCompanions(path: string, into: string): Promise<void> {
+  const tokenizer = await readTokenizer(path);
+  if (tokenizer) {
+    await writeJson(join(into, 'tokenizer.json'), tokenizer.json);
+    await writeJson(join(into, 'tokenizer_config.json'), tokenizer.config);
+  }
+  const predictor = predictorBeside(path);
+  if (await fileExists(predictor)) await copyFile(predictor, predictorBeside(into));
+}
+
+const writeJson = (path: string, json: unknown): Promise<void> =>
+  replaceFile(path, [new TextEncoder().encode(`${JSON.stringify(json, undefined, 2)}\n`)]);

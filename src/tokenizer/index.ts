@@ -1,24 +1,75 @@
-import { readJsonFile, readTextFile } from '../loaders/json.ts';
 import { isGguf, openFolder } from '../loaders/fs.ts';
+import { openGguf } from '../loaders/gguf/open.ts';
+import { readJsonFile, readTextFile, readWhole } from '../loaders/json.ts';
+import type { Folder } from '../source.ts';
 import { byteLevelTokenizer } from './byte-level.ts';
+import { ggufTokenizer, type TokenizerFiles } from './gguf.ts';
+import { sentencePieceJson } from './sentencepiece-model.ts';
 import { createTokenizer, type Tokenizer } from './tokenizer.ts';
 
 export type { TextStream, Tokenizer } from './tokenizer.ts';
 
 /**
- * The tokenizer of a checkpoint folder: tokenizer.json, or the vocab.json and merges.txt that OPT and
- * GPT-2 were published with. Undefined where there is none. Throws `NO_TOKENIZER` when it is unusable.
+ * The tokenizer of a checkpoint: a folder's tokenizer.json, the vocab.json and merges.txt that OPT and GPT-2
+ * were published with, or SentencePiece's tokenizer.model; the vocabulary of a GGUF file. Undefined
+ * where there is none. Throws `NO_TOKENIZER` when it is unusable.
  */
 export async function loadTokenizer(path: string): Promise<Tokenizer | undefined> {
-  if (isGguf(path)) return undefined;
-  const folder = await openFolder(path);
-  const has = (file: string): boolean => folder.files.includes(file);
-  const read = (file: string): Promise<unknown> => readJsonFile(folder, file, 'NO_TOKENIZER');
-  const config = has('tokenizer_config.json') ? await read('tokenizer_config.json') : {};
-  if (has('tokenizer.json'))
-    return createTokenizer(await read('tokenizer.json'), config, `${path}/tokenizer.json`);
-  if (!has('vocab.json') || !has('merges.txt')) return undefined;
-  const merges = await readTextFile(folder, 'merges.txt', 'NO_TOKENIZER');
-  const json = byteLevelTokenizer(await read('vocab.json'), merges, config, `${path}/vocab.json`);
-  return createTokenizer(json, config, `${path}/vocab.json`);
+  const files = await readTokenizer(path);
+  return files && createTokenizer(files.json, files.config, files.where);
 }
+
+/** tokenizer.json and tokenizer_config.json of a checkpoint, or what stands for them. */
+export async function readTokenizer(
+  path: string,
+): Promise<(TokenizerFiles & { readonly where: string }) | undefined> {
+  if (isGguf(path)) {
+    await using header = await openGguf(path);
+    const files = ggufTokenizer(path, header);
+    return files && { ...files, where: path };
+  }
+  const folder = await openFolder(path);
+  for (const { needs, read } of formats) {
+    if (!needs.every((file) => folder.files.includes(file))) continue;
+    const where = `${path}/${needs[0]}`;
+    const config = await readConfig(folder);
+    return { json: await read(folder, config, where), config, where };
+  }
+  return undefined;
+}
+
+async function readConfig(folder: Folder): Promise<Readonly<Record<string, unknown>>> {
+  if (!folder.files.includes(configFile)) return {};
+  const config = await readJsonFile(folder, configFile, 'NO_TOKENIZER');
+  return typeof config === 'object' && config !== null ? { ...config } : {};
+}
+
+const configFile = 'tokenizer_config.json';
+
+/** What a folder may have, best first, and the tokenizer.json it stands for. */
+const formats: readonly {
+  needs: readonly string[];
+  read: (folder: Folder, config: unknown, where: string) => Promise<unknown>;
+}[] = [
+  {
+    needs: ['tokenizer.json'],
+    read: (folder) => readJsonFile(folder, 'tokenizer.json', 'NO_TOKENIZER'),
+  },
+  {
+    needs: ['vocab.json', 'merges.txt'],
+    read: async (folder, config, where) =>
+      byteLevelTokenizer(
+        await readJsonFile(folder, 'vocab.json', 'NO_TOKENIZER'),
+        await readTextFile(folder, 'merges.txt', 'NO_TOKENIZER'),
+        config,
+        where,
+      ),
+  },
+  {
+    needs: ['tokenizer.model'],
+    read: async (folder, config, where) => {
+      const { bytes } = await readWhole(folder, 'tokenizer.model', 'NO_TOKENIZER');
+      return sentencePieceJson(bytes, config, where);
+    },
+  },
+];
