@@ -126,7 +126,8 @@ describe('train', () => {
     expect(await density({ recall: 0.5 })).toBeLessThan(await density({ recall: 0.99 }));
   });
 
-  it.each(['opt', 'llama-gqa-tied', 'gpt-neox'])(
+  const others = ['bloom', 'falcon-40b', 'gpt2', 'mpt-foundry', 'qwen3-windows'];
+  it.each(['opt', 'llama-gqa-tied', 'gpt-neox', ...others])(
     'serves %s, whatever its activation',
     async (name) => {
       const model = join(folder, name);
