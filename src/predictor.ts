@@ -74,6 +74,14 @@ export interface OperatingPoint {
   readonly thresholds: readonly Readonly<Record<Site, number | undefined>>[];
   /** Shares of neurons and heads selected by these thresholds, L entries. */
   readonly densities: readonly Readonly<Record<Site, number>>[];
+  /** What several rows select together, by ascending number of rows; absent where nobody measured. */
+  readonly unions?: readonly Union[] | undefined;
+}
+
+/** Share of neurons that some number of rows, of different texts, select together, L entries. */
+export interface Union {
+  readonly rows: number;
+  readonly neurons: readonly number[];
 }
 
 /** A predictor at one operating point, in a backend's memory. */

@@ -68,7 +68,15 @@ describe('train', () => {
     expect(file.layers[0].heads).toBeUndefined();
     expect(file.layers[1].heads!.up.shape[0]).toBe(engine.description.heads);
     expect(file.points.map(({ maxLoss }) => maxLoss)).toContain(0.01);
-    for (const { loss, maxLoss } of file.points) expect(loss).toBeLessThan(maxLoss);
+    for (const { loss, maxLoss, densities, unions } of file.points) {
+      expect(loss).toBeLessThan(maxLoss);
+      expect(unions!.map(({ rows }) => rows)).toEqual([2, 4, 8, 16]);
+      const selected = (neurons: readonly number[]): number => neurons.reduce((a, b) => a + b);
+      const alone = selected(densities.map(({ neurons }) => neurons));
+      const [two, , , sixteen] = unions!.map(({ neurons }) => selected(neurons));
+      expect(sixteen).toBeGreaterThanOrEqual(two);
+      if (alone < file.layers.length) expect(sixteen).toBeGreaterThan(alone);
+    }
   });
 
   it('reports what the thresholds do', () => {

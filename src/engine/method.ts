@@ -127,12 +127,31 @@ export function placePredictor(
     weightBytes: owned.reduce((sum, { storage }) => sum + storage!.bytes, 0),
     net: (site, layer) => nets[layer][site],
     threshold: (site, layer) => point.thresholds[layer][site],
-    density: (site, layer, rows) => {
-      const alone = point.densities[layer][site];
-      return site === 'heads' ? alone : unionShare(alone, rows);
-    },
+    density: (site, layer, rows) =>
+      site === 'heads' ? point.densities[layer].heads : neuronShare(point, layer, rows),
     release: () => owned.forEach((tensor) => backend.free(tensor)),
   };
+}
+
+/**
+ * Share of neurons that `rows` rows are expected to select together: on the line between the measured
+ * numbers of rows around it, by their logarithms; beyond the largest, the most it can grow.
+ */
+export function neuronShare(
+  { densities, unions = [] }: Pick<OperatingPoint, 'densities' | 'unions'>,
+  layer: number,
+  rows: number,
+): number {
+  let below = { rows: 1, share: densities[layer].neurons };
+  for (const union of unions) {
+    const above = { rows: union.rows, share: union.neurons[layer] };
+    if (rows < above.rows) {
+      const place = Math.log(rows / below.rows) / Math.log(above.rows / below.rows);
+      return below.share + place * (above.share - below.share);
+    }
+    below = above;
+  }
+  return unionShare(below.share, rows / below.rows);
 }
 
 /** The measured point within the loss budget, or thresholds read off the curves for a recall. */

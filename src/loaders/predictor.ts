@@ -54,6 +54,7 @@ const points = z.array(
       })),
     ),
     densities: z.array(site(share)),
+    unions: z.array(z.object({ rows: z.int().min(2), neurons: z.array(share) })).optional(),
   }),
 );
 const curves = z.array(z.object({ neurons: curve.optional(), heads: curve.optional() }));
@@ -124,7 +125,14 @@ export async function readPredictor(path: string, model: Description): Promise<P
   const about = parse('provenance', provenance);
   const allCurves = parse('curves', curves);
   const allPoints = parse('points', points);
-  const counts = [allCurves, ...allPoints.flatMap((p) => [p.thresholds, p.densities])];
+  const counts = [
+    allCurves,
+    ...allPoints.flatMap(({ thresholds, densities, unions = [] }) => [
+      thresholds,
+      densities,
+      ...unions.map(({ neurons }) => neurons),
+    ]),
+  ];
   if (counts.some(({ length }) => length !== model.layers))
     throw refuse(`a predictor of ${allCurves.length} layers`, `${model.layers} layers`);
 

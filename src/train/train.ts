@@ -39,6 +39,7 @@ import {
 import { Observer } from './observe.ts';
 import { Progress, type TrainProgress } from './progress.ts';
 import { chooseRanks, headRank, type PredictorType } from './rank.ts';
+import { measureUnions, unionSteps } from './unions.ts';
 import { WorkFolder } from './work-folder.ts';
 
 export interface TrainOptions {
@@ -132,6 +133,7 @@ export async function train(engine: Engine, options: TrainOptions): Promise<Trai
   const fitting = progress.phase(layers * steps, batch / 4);
   const measurements = 2 * layers - 1 + budgets.length * calibrationSteps;
   const measuring = progress.phase(measurements * tuning.length, 4 * window);
+  const together = progress.phase(budgets.length * unionSteps, 16);
 
   using observer = new Observer(backend, checkpoint, observerRows(window, observedRows), window);
   const first = await sample(observer, ids);
@@ -194,7 +196,13 @@ export async function train(engine: Engine, options: TrainOptions): Promise<Trai
   const points: OperatingPoint[] = [];
   for (const budget of budgets) {
     const found = await calibrate(factors, spend * budget, measure, calibrationSteps);
-    if (found) points.push(pointOf(budget, found.loss, found.choice, layers));
+    if (!found) continue;
+    const point = pointOf(budget, found.loss, found.choice, layers);
+    const unions = await measureUnions(engine, uncalibrated, point, split.heldOut, () => {
+      signal?.throwIfAborted();
+      together.advance('measure texts together');
+    });
+    points.push({ ...point, unions });
   }
   const file: PredictorFile = { ...uncalibrated, points };
   const reported = points.findLast(({ maxLoss }) => maxLoss <= reportedBudget);
