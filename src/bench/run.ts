@@ -62,6 +62,7 @@ export async function bench(
     const measured = await benchSubject(subject, bandwidthGBs, options, entrant);
     runs.push(...measured.runs);
     peers.push(...measured.peers);
+    for (const run of measured.peers) warnOfCompany(run, options.onNote);
   };
   const result = (machine: Machine, model: string, synthetic: boolean): BenchResult => {
     const first = peers.find(({ phase }) => phase === 'decode');
@@ -97,4 +98,17 @@ export async function bench(
     await measure(engineSubject(engine, names), machine.bandwidthGBs);
   }
   return result(machine!, model!, false);
+}
+
+/** Rounds that differ by more say that other work took the processor. */
+const calm = 1.5;
+
+function warnOfCompany(
+  { name, weights, phase, batch, tokensPerSecond: { min, max } }: PeerRun,
+  onNote: OpenOptions['onNote'],
+): void {
+  if (max > calm * min)
+    onNote?.(
+      `${name}, ${weights}, ${phase}, batch ${batch}: its fastest round is ${(max / min).toFixed(1)} times its slowest; its threads wait for one another in loops, so other work on this machine costs it more than it costs us; measure again on an idle machine`,
+    );
 }

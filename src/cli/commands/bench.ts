@@ -1,6 +1,7 @@
 import type { BenchResult, BenchRun } from '../../bench/bench.ts';
 import { bench as measure } from '../../bench/run.ts';
 import type { Spread } from '../../bench/spread.ts';
+import type { PeerRun } from '../../bench/peer-turns.ts';
 import { command } from '../command.ts';
 import { benchFlags } from '../flags.ts';
 import { note } from '../io.ts';
@@ -33,24 +34,23 @@ export const bench = command({
   },
 });
 
-function describe({ machine, model, synthetic, runs }: BenchResult): string {
+function describe({ machine, model, synthetic, runs, peers = [] }: BenchResult): string {
   const { cpu, threads, isa, bandwidthGBs } = machine;
+  const [peer] = peers;
   return [
     `${cpu}, ${threads} threads, ${isa}, reads ${bandwidthGBs.toFixed(1)} GB/s\n`,
     `${model}${synthetic ? ', random weights: speed and bytes mean something, text does not' : ''}\n\n`,
     table([
       [
-        'method',
-        'weights',
-        'phase',
-        'batch',
-        'tokens/s (min–max)',
-        'beside the first',
-        'read a token',
-      ].concat(['of bandwidth', 'neurons', 'heads', 'time for selecting']),
-      ...runs.map(row),
+        ...['method', 'weights', 'phase', 'batch', 'tokens/s (min–max)', 'beside the first'],
+        ...(peer ? [`beside ${peer.name}`] : []),
+        ...['read a token', 'of bandwidth', 'neurons', 'heads', 'time for selecting'],
+      ],
+      ...runs.map((run) => row(run, peers)),
+      ...peers.map(peerRow),
     ]),
     ...runs.flatMap(breakEven),
+    ...new Set(peers.map(about)),
   ].join('');
 }
 
@@ -63,15 +63,15 @@ function breakEven({ method, weights, batch, breakEven: limits }: BenchRun): str
   ];
 }
 
-function row(run: BenchRun): string[] {
+function row(run: BenchRun, peers: readonly PeerRun[]): string[] {
   const { weights, predictor, kv } = run.bytesPerToken;
+  const beside = peers.find(
+    (peer) => peer.weights === run.weights && peer.phase === run.phase && peer.batch === run.batch,
+  );
   return [
-    run.method,
-    run.weights,
-    run.phase,
-    String(run.batch),
-    `${rate(run.tokensPerSecond.median)} (${spread(run.tokensPerSecond, rate)})`,
-    `${run.speedup.median.toFixed(2)}× (${spread(run.speedup, (x) => x.toFixed(2))})`,
+    ...[run.method, run.weights, run.phase, String(run.batch), speed(run.tokensPerSecond)],
+    ratio(run.speedup),
+    ...(beside ? [ratio(beside.ratios[run.method])] : []),
     bytes(weights + predictor + kv),
     percent(run.bandwidthShare),
     percent(run.density.neurons),
@@ -80,5 +80,22 @@ function row(run: BenchRun): string[] {
   ];
 }
 
-const spread = ({ min, max }: Spread, format: (x: number) => string): string =>
+function peerRow(run: PeerRun): string[] {
+  const { weights, kv } = run.bytesPerToken;
+  return [
+    ...[run.name, run.weights, run.phase, String(run.batch), speed(run.tokensPerSecond), '', ''],
+    ...[bytes(weights + kv), percent(run.bandwidthShare)],
+  ];
+}
+
+/** What a peer is, and as what it ran. */
+const about = ({ name, version, weights, architecture, stored, isa }: PeerRun): string =>
+  `${name} ${version}, ${weights}: ${architecture}, random weights, ${stored}; ${isa}\n`;
+
+const speed = (rates: Spread): string => `${rate(rates.median)} (${range(rates, rate)})`;
+
+const ratio = (ratios: Spread): string =>
+  `${ratios.median.toFixed(2)}× (${range(ratios, (x) => x.toFixed(2))})`;
+
+const range = ({ min, max }: Spread, format: (x: number) => string): string =>
   `${format(min)}–${format(max)}`;
