@@ -146,4 +146,49 @@ static inline V dot_i8(const int8_t* w, const Block8& x) {
 }
 static inline V spread_i8(const float* scales) { return set(*scales); }
 
+// Codes of rows in pairs, times whole numbers: columns of a step, and where column i of a step lies in its
+// sums.
+constexpr int64_t pair_columns = 64;
+static inline int64_t pair_place(int64_t i) {
+  return (i / 32 * 4 + i % 16 / 8 * 2 + i % 32 / 16) * 8 + i % 8;
+}
+// Pairs of 16-bit factors of 16 groups; adds the factors to `totals`.
+static inline void pair_factors(const float* a, float by_a, const float* b, float by_b,
+                                int32_t* pairs, int32_t* totals) {
+  for (int g = 0; g < 16; g += 8) {
+    const __m256i low = _mm256_cvtps_epi32(mul(load(a + g), set(by_a)));
+    const __m256i high = _mm256_cvtps_epi32(mul(load(b + g), set(by_b)));
+    __m256i* total = reinterpret_cast<__m256i*>(totals + g);
+    _mm256_storeu_si256(total, _mm256_add_epi32(_mm256_loadu_si256(total),
+                                                _mm256_add_epi32(low, high)));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(pairs + g),
+                        _mm256_blend_epi16(low, _mm256_slli_epi32(high, 16), 0xaa));
+  }
+}
+// sums [64] += the codes of P pairs of rows times their factors, `stride` from pair to pair.
+template <int P, int stride>
+static inline void add_pairs(int32_t* sums, const uint8_t* const* w, const int32_t* factors) {
+  const __m256i half = _mm256_set1_epi16(15);
+  __m256i* at = reinterpret_cast<__m256i*>(sums);
+  __m256i s[8];
+  for (int i = 0; i < 8; i++) s[i] = _mm256_loadu_si256(at + i);
+  for (int p = 0; p < P; p++) {
+    const __m256i a = load_codes(w[2 * p]), b = load_codes(w[2 * p + 1]);
+    const __m256i both[2] = {_mm256_unpacklo_epi8(a, b), _mm256_unpackhi_epi8(a, b)};
+#pragma GCC unroll 2
+    for (int g = 0; g < 2; g++) {
+      const __m256i factor = _mm256_set1_epi32(factors[p * stride + g]);
+#pragma GCC unroll 2
+      for (int h = 0; h < 2; h++) {
+        const __m256i words = _mm256_cvtepu8_epi16(g ? _mm256_extracti128_si256(both[h], 1)
+                                                     : _mm256_castsi256_si128(both[h]));
+        __m256i* to = s + 4 * g + 2 * h;
+        to[0] = _mm256_add_epi32(to[0], _mm256_madd_epi16(_mm256_and_si256(words, half), factor));
+        to[1] = _mm256_add_epi32(to[1], _mm256_madd_epi16(_mm256_srli_epi16(words, 4), factor));
+      }
+    }
+  }
+  for (int i = 0; i < 8; i++) _mm256_storeu_si256(at + i, s[i]);
+}
+
 }  // namespace dejavu::avx2

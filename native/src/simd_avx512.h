@@ -141,4 +141,49 @@ static inline V spread_i8(const float* scales) {
               _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1));
 }
 
+// Codes of rows in pairs, times whole numbers: columns of a step, and where column i of a step lies in its
+// sums.
+constexpr int64_t pair_columns = 128;
+static inline int64_t pair_place(int64_t i) {
+  return (i / 64 * 4 + i % 16 / 8 * 2 + i % 32 / 16) * 16 + i / 32 % 2 * 8 + i % 8;
+}
+// Pairs of 16-bit factors of 16 groups; adds the factors to `totals`.
+static inline void pair_factors(const float* a, float by_a, const float* b, float by_b,
+                                int32_t* pairs, int32_t* totals) {
+  const __m512i low = _mm512_cvtps_epi32(mul(load(a), set(by_a)));
+  const __m512i high = _mm512_cvtps_epi32(mul(load(b), set(by_b)));
+  const __m512i sums = _mm512_add_epi32(_mm512_loadu_si512(totals), _mm512_add_epi32(low, high));
+  _mm512_storeu_si512(totals, sums);
+  _mm512_storeu_si512(pairs, _mm512_mask_blend_epi16(0xaaaaaaaa, low, _mm512_slli_epi32(high, 16)));
+}
+// sums [128] += the codes of P pairs of rows times their factors, `stride` from pair to pair.
+template <int P, int stride>
+static inline void add_pairs(int32_t* sums, const uint8_t* const* w, const int32_t* factors) {
+  const __m512i half = _mm512_set1_epi16(15);
+  const __m512i lanes = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+  __m512i s[8];
+  for (int i = 0; i < 8; i++) s[i] = _mm512_loadu_si512(sums + 16 * i);
+#pragma GCC unroll 4
+  for (int p = 0; p < P; p++) {
+    const __m512i a = load_codes(w[2 * p]), b = load_codes(w[2 * p + 1]);
+    const __m512i both[2] = {_mm512_unpacklo_epi8(a, b), _mm512_unpackhi_epi8(a, b)};
+    const __m512i by = _mm512_castsi128_si512(
+        _mm_loadu_si128(reinterpret_cast<const __m128i*>(factors + p * stride)));
+#pragma GCC unroll 2
+    for (int g = 0; g < 2; g++) {  // of two groups each
+      const __m512i factor = _mm512_permutexvar_epi32(
+          g ? _mm512_add_epi32(lanes, _mm512_set1_epi32(2)) : lanes, by);
+#pragma GCC unroll 2
+      for (int h = 0; h < 2; h++) {
+        const __m512i words = _mm512_cvtepu8_epi16(g ? _mm512_extracti64x4_epi64(both[h], 1)
+                                                     : _mm512_castsi512_si256(both[h]));
+        __m512i* to = s + 4 * g + 2 * h;
+        to[0] = _mm512_dpwssd_epi32(to[0], _mm512_and_si512(words, half), factor);
+        to[1] = _mm512_dpwssd_epi32(to[1], _mm512_srli_epi16(words, 4), factor);
+      }
+    }
+  }
+  for (int i = 0; i < 8; i++) _mm512_storeu_si512(sums + 16 * i, s[i]);
+}
+
 }  // namespace dejavu::avx512

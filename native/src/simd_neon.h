@@ -111,4 +111,39 @@ static inline V dot_i8(const int8_t* w, const Block4& x) {
   return dots_of(vld1q_s8(w), vld1q_s8(w + 16), x);
 }
 
+// Codes of rows in pairs, times whole numbers: columns of a step, and where column i of a step lies in its
+// sums.
+constexpr int64_t pair_columns = 32;
+static inline int64_t pair_place(int64_t i) { return i; }
+// Pairs of 16-bit factors of 16 groups; adds the factors to `totals`.
+static inline void pair_factors(const float* a, float by_a, const float* b, float by_b,
+                                int32_t* pairs, int32_t* totals) {
+  for (int g = 0; g < 16; g++) {
+    const int low = static_cast<int>(rintf(a[g] * by_a)), high = static_cast<int>(rintf(b[g] * by_b));
+    totals[g] += low + high;
+    pairs[g] = static_cast<int32_t>((static_cast<uint32_t>(high) << 16) | (low & 0xffff));
+  }
+}
+// sums [32] += the codes of P pairs of rows times their factors, `stride` from pair to pair.
+template <int P, int stride>
+static inline void add_pairs(int32_t* sums, const uint8_t* const* w, const int32_t* factors) {
+  int32x4_t s[8];
+  for (int i = 0; i < 8; i++) s[i] = vld1q_s32(sums + 4 * i);
+  for (int p = 0; p < 2 * P; p++) {
+    const int16_t factor = static_cast<int16_t>(factors[p / 2 * stride] >> (p % 2 ? 16 : 0));
+    const uint8x16_t bytes = vld1q_u8(w[p]);
+    const uint8x16_t half[2] = {vandq_u8(bytes, vdupq_n_u8(15)), vshrq_n_u8(bytes, 4)};
+    for (int h = 0; h < 2; h++) {
+      const int16x8_t first = vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(half[h])));
+      const int16x8_t second = vreinterpretq_s16_u16(vmovl_u8(vget_high_u8(half[h])));
+      int32x4_t* to = s + 4 * h;
+      to[0] = vmlal_n_s16(to[0], vget_low_s16(first), factor);
+      to[1] = vmlal_n_s16(to[1], vget_high_s16(first), factor);
+      to[2] = vmlal_n_s16(to[2], vget_low_s16(second), factor);
+      to[3] = vmlal_n_s16(to[3], vget_high_s16(second), factor);
+    }
+  }
+  for (int i = 0; i < 8; i++) vst1q_s32(sums + 4 * i, s[i]);
+}
+
 }  // namespace dejavu::neon

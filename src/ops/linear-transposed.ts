@@ -2,11 +2,14 @@ import { EngineError } from '../errors.ts';
 import { f32, rowReader } from '../host.ts';
 import type { Case, Op } from '../op.ts';
 import type { Recorder } from '../program.ts';
-import type { Tensor } from '../tensor.ts';
+import { formatOf, isQuantized, type Tensor } from '../tensor.ts';
 import { Inputs, output } from './cases.ts';
 import { rowReads } from './linear.ts';
 import { selected } from './selection.ts';
 import { bind, expectSelection, expectType, weightTypes } from './shape.ts';
+
+/** What rounding factors to 15 bits may change, as a share of the output's largest magnitude. */
+const roundedFactors = 2e-4;
 
 /**
  * y[t] = add[t] + bias + Σ_n x[t, n] · w[n], over every input n, or only those selected.
@@ -14,7 +17,8 @@ import { bind, expectSelection, expectType, weightTypes } from './shape.ts';
  * The down projection and the heads' output projection, stored neuron-major: what one input
  * contributes is one row of `w`, so a skipped input is a row that is not read. Each output adds its
  * terms in an order that follows from the shape alone, bias and `add` last, whatever the threads and
- * whatever is selected: leaving out zero terms changes nothing.
+ * whatever is selected: leaving out zero terms changes nothing. A backend may round what a 4-bit code
+ * is multiplied by, x times the code's scale, to 15 bits of the largest.
  */
 export const linearTransposedOp: Op<'x' | 'w' | 'bias' | 'add' | 'select' | 'y', 'block'> = {
   name: 'linearTransposed',
@@ -83,6 +87,7 @@ export const linearTransposedOp: Op<'x' | 'w' | 'bias' | 'add' | 'select' | 'y',
           y: output([T, E]),
         },
         params: { block },
+        ...(isQuantized(w) && formatOf(w).bits === 4 && { tolerance: roundedFactors }),
       };
     };
     return [

@@ -2,20 +2,17 @@ import { EngineError } from '../errors.ts';
 import { f32, rowReader } from '../host.ts';
 import type { Case, Op, Read } from '../op.ts';
 import type { Recorder } from '../program.ts';
-import { type DType, rowBytes, type Tensor } from '../tensor.ts';
+import { isQuantized, rowBytes, type Tensor } from '../tensor.ts';
 import { activate, type Activation, activationCode } from './activation.ts';
 import { encode } from './encode.ts';
 import { Inputs, output } from './cases.ts';
 import { selected } from './selection.ts';
 import { bind, expectSelection, expectType, weightTypes } from './shape.ts';
 
-/** Types of weights that are multiplied with activations rounded to int8. */
-const takeRounded: readonly DType[] = ['int8', 'int4'];
-
 /**
  * y[t, n] = act(x[t] · w[n] + bias[n]), for every output n, or only those selected.
  *
- * x is f32, or, beside some types of w, `int8` rows: products within a group of 32 are then of
+ * x is f32, or, where w is quantized, `int8` rows: products within a group of 32 are then of
  * integers, and the activations' rounding is all that is lost.
  *
  * Each index of a selection stands for `block` consecutive outputs (a head's rows, say). Outputs lie
@@ -30,7 +27,7 @@ export const linearOp: Op<'x' | 'w' | 'bias' | 'select' | 'y', 'activation' | 'b
   check(t, { block }) {
     const { T, N } = bind('linear', { x: 'T E', w: 'N E', 'bias?': 'N', y: 'T N' }, t) as Sizes;
     expectType('linear', 'w', t.w, ...weightTypes);
-    const rounded = takeRounded.includes(t.w!.dtype) ? (['int8'] as const) : [];
+    const rounded = isQuantized(t.w!.dtype) ? (['int8'] as const) : [];
     expectType('linear', 'x', t.x, 'f32', ...rounded);
     if (N % block) throw new EngineError('BAD_SHAPE', `linear: ${N} rows in blocks of ${block}`);
     expectSelection('linear', t.select, T, N / block);
@@ -100,16 +97,18 @@ export const linearOp: Op<'x' | 'w' | 'bias' | 'select' | 'y', 'activation' | 'b
         make(5, 48, 64, { w, share: 0.5, rows: 5, block: 16 }),
         make(5, 48, 64, { w, share: 0.5, rows: 1 }),
       ]),
-      ...takeRounded.flatMap((w) => [
-        make(1, 1, 1, { x: 'int8', w }),
-        make(1, 31, 5, { x: 'int8', w, bias: true, activation: 'relu' }),
-        make(1, 96, 33, { x: 'int8', w }),
-        make(3, 301, 17, { x: 'int8', w, activation: 'silu' }),
-        make(9, 1100, 7, { x: 'int8', w }),
-        make(1, 257, 40, { x: 'int8', w, share: 0 }),
-        make(1, 257, 40, { x: 'int8', w, share: 0.3 }),
-        make(5, 48, 64, { x: 'int8', w, share: 0.5, rows: 5, block: 16 }),
-      ]),
+      ...weightTypes
+        .filter(isQuantized)
+        .flatMap((w) => [
+          make(1, 1, 1, { x: 'int8', w }),
+          make(1, 31, 5, { x: 'int8', w, bias: true, activation: 'relu' }),
+          make(1, 96, 33, { x: 'int8', w }),
+          make(3, 301, 17, { x: 'int8', w, activation: 'silu' }),
+          make(9, 1100, 7, { x: 'int8', w }),
+          make(1, 257, 40, { x: 'int8', w, share: 0 }),
+          make(1, 257, 40, { x: 'int8', w, share: 0.3 }),
+          make(5, 48, 64, { x: 'int8', w, share: 0.5, rows: 5, block: 16 }),
+        ]),
     ];
   },
 };
@@ -139,7 +138,7 @@ export interface LinearInput {
 /** Record a `linear`; returns y [T, N]. */
 export function linear(g: Recorder, input: LinearInput): Tensor {
   const { w, bias, select, block = 1, activation = 'none' } = input;
-  const round = g.roundsActivations && takeRounded.includes(w.dtype);
+  const round = g.roundsActivations && isQuantized(w.dtype);
   const x = round ? g.once(input.x, () => encode(g, input.x, 'int8')) : input.x;
   const y = g.scratch('f32', [x.shape[0], w.shape[0]]);
   g.record(linearOp, { x, w, bias, select, y }, { activation: activationCode(activation), block });

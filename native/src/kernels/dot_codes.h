@@ -20,9 +20,10 @@ struct Codes8 {
   }
   static V spread(const float* scales) { return spread_i8(scales); }
 };
+template <DType t>
 struct Codes4 {
   using Block = Block4;
-  static constexpr DType type = DType::int4;
+  static constexpr DType type = t;
   static constexpr int groups = groups_i4;
   static constexpr int64_t size = groups * group_size, bytes = size / 2;
   static constexpr int rows = code_rows;
@@ -31,37 +32,56 @@ struct Codes4 {
   static V spread(const float* scales) { return spread_i4(scales); }
 };
 
-static inline Scales scales_of(DType type, const uint8_t* row, int64_t E) {
-  Scales scales;
-  scales.stored = reinterpret_cast<const uint16_t*>(row + code_bytes(type, E));
-  return scales;
+// Calls f with how codes of `type` are multiplied.
+template <class F>
+static inline void with_codes(DType type, F f) {
+  switch (type) {
+    case DType::int8:
+      return f(Codes8{});
+    case DType::int4g64:
+      return f(Codes4<DType::int4g64>{});
+    case DType::int4g128:
+      return f(Codes4<DType::int4g128>{});
+    case DType::int4z:
+      return f(Codes4<DType::int4z>{});
+    case DType::int4g64z:
+      return f(Codes4<DType::int4g64z>{});
+    case DType::int4g128z:
+      return f(Codes4<DType::int4g128z>{});
+    default:
+      return f(Codes4<DType::int4>{});
+  }
 }
 
-// A row of activations rounded to int8: its codes by block, and a scale a group, both padded with zeros
-// to a whole chunk.
+// A row of activations rounded to int8: its codes by block, and for each group a scale and the sum of the
+// activations, all padded with zeros to a whole chunk.
 template <class Q>
 struct CodedRow {
   const typename Q::Block* blocks;
-  const float* scales;
+  const float *scales, *sums;
 
   static int64_t chunks(int64_t E) { return (E + chunk - 1) / chunk; }
   static int64_t blocks_of(int64_t E) { return chunks(E) * chunk / Q::size; }
   static int64_t bytes(int64_t E) {
     return blocks_of(E) * static_cast<int64_t>(sizeof(typename Q::Block)) +
-           chunks(E) * Scales::groups * static_cast<int64_t>(sizeof(float));
+           2 * chunks(E) * Scales::groups * static_cast<int64_t>(sizeof(float));
   }
 
   // In `room` of `bytes`.
   static CodedRow of(const uint8_t* row, int64_t E, uint8_t* room) {
     auto* block = reinterpret_cast<typename Q::Block*>(room);
     float* by_group = reinterpret_cast<float*>(block + blocks_of(E));
-    const CodedRow made{block, by_group};
-    Scales scales = scales_of(DType::int8, row, E);
-    for (int64_t e0 = 0, e1; e0 < E; e0 = e1, by_group += Scales::groups) {
+    float* sum_of = by_group + chunks(E) * Scales::groups;
+    const CodedRow made{block, by_group, sum_of};
+    Scales scales = Scales::of(row, DType::int8, E);
+    for (int64_t e0 = 0, e1; e0 < E; e0 = e1) {
       e1 = chunk_end(e0, E);
       memset(scales.value, 0, sizeof scales.value);
       scales.prepare(e0, e1);
       memcpy(by_group, scales.value, sizeof scales.value);
+      if (format_of(Q::type).minima) add_sums(row, e0, e1, by_group, sum_of);
+      by_group += Scales::groups;
+      sum_of += Scales::groups;
       for (int64_t e = e0; e < e0 + chunk; e += Q::size) {
         int8_t codes[Q::size] = {};
         if (e < E) memcpy(codes, row + e, static_cast<size_t>(least(Q::size, E - e)));
@@ -69,6 +89,15 @@ struct CodedRow {
       }
     }
     return made;
+  }
+
+  static void add_sums(const uint8_t* row, int64_t e0, int64_t e1, const float* scale, float* out) {
+    for (int64_t g = 0; g < Scales::groups; g++) {
+      int sum = 0;
+      for (int64_t e = e0 + g * group_size; e < least(e1, e0 + (g + 1) * group_size); e++)
+        sum += static_cast<int8_t>(row[e]);
+      out[g] = scale[g] * static_cast<float>(sum);
+    }
   }
 };
 
@@ -82,17 +111,30 @@ struct CodeTile {
   const CodedRow<Q>* x;
   int64_t E;
   V sums[R][T];
+  V rest[R][T];  // of minima, where there are any: in the middle of a group's codes, times its activations
   float both[R][T][Scales::groups];  // products of the scales of weights and activations
 
   void scale(int64_t e, int64_t count) {
     for (int r = 0; r < R; r++) {
-      Scales scales = scales_of(Q::type, w[r], E);
+      Scales scales = Scales::of(w[r], Q::type, E);
       if (count < chunk) memset(scales.value, 0, sizeof scales.value);
       scales.prepare(e, e + count);
       __builtin_prefetch(ahead[r] + code_bytes(Q::type, E) + e / group_size * 2);
       for (int t = 0; t < T; t++)
         for (int64_t g = 0; g < Scales::groups; g += W)
           store(both[r][t] + g, mul(load(scales.value + g), load(x[t].scales + e / group_size + g)));
+      if (format_of(Q::type).minima) add_minima(e, count, r, scales);
+    }
+  }
+
+  void add_minima(int64_t e, int64_t count, int r, const Scales& scales) {
+    Scales minima = Scales::minima_of(w[r], Q::type, E);
+    if (count < chunk) memset(minima.value, 0, sizeof minima.value);
+    minima.prepare(e, e + count);
+    for (int64_t g = 0; g < Scales::groups; g += W) {
+      const V middle = fma(load(scales.value + g), set(8), load(minima.value + g));
+      for (int t = 0; t < T; t++)
+        rest[r][t] = fma(middle, load(x[t].sums + e / group_size + g), rest[r][t]);
     }
   }
 
@@ -106,7 +148,7 @@ struct CodeTile {
 
   void run(float* out, int64_t out_stride) {
     for (int r = 0; r < R; r++)
-      for (int t = 0; t < T; t++) sums[r][t] = zero();
+      for (int t = 0; t < T; t++) sums[r][t] = rest[r][t] = zero();
     int64_t e = 0;
     for (; e + chunk <= E; e += chunk) {
       scale(e, chunk);
@@ -130,7 +172,9 @@ struct CodeTile {
         }
     }
     for (int r = 0; r < R; r++)
-      for (int t = 0; t < T; t++) out[t * out_stride + r] = sum(sums[r][t]);
+      for (int t = 0; t < T; t++) 
+        out[t * out_stride + r] =
+            sum(format_of(Q::type).minima ? add(sums[r][t], rest[r][t]) : sums[r][t]);
   }
 };
 

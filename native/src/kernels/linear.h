@@ -17,14 +17,20 @@ static int tasks(const Command& c, int threads) {
   return split(weights.dim[0], weights.size() * rows, threads);
 }
 
+static int64_t results_bytes(int64_t T) {
+  return round_up(T * batch * static_cast<int64_t>(sizeof(float)), 64);
+}
+
 static size_t workspace(const Command& c) {
   const int64_t T = c.operand[x].dim[0];
   const int64_t E = c.operand[w].dim[1];
   if (c.operand[x].type == DType::int8) {
-    const bool bytes = c.operand[w].type == DType::int8;
-    const int64_t row = bytes ? CodedRow<Codes8>::bytes(E) : CodedRow<Codes4>::bytes(E);
-    const int64_t results = round_up(T * batch * static_cast<int64_t>(sizeof(float)), 64);
-    return static_cast<size_t>(results + T * (row + static_cast<int64_t>(sizeof(CodedRow<Codes4>))));
+    int64_t row = 0;
+    with_codes(c.operand[w].type, [&](auto q) {
+      using Row = CodedRow<decltype(q)>;
+      row = Row::bytes(E) + static_cast<int64_t>(sizeof(Row));
+    });
+    return static_cast<size_t>(results_bytes(T) + T * row);
   }
   const int64_t panel = T > decode_above && c.operand[w].type != DType::f32 ? batch * E : 0;
   return sizeof(float) * static_cast<size_t>(T * batch + panel);
@@ -105,7 +111,7 @@ template <class Q>
 static void run_codes(const Command& c, int task, int64_t each, float* results) {
   const Operand& input = c.operand[x];
   const auto [T, E] = input.matrix();
-  uint8_t* room = reinterpret_cast<uint8_t*>(results) + round_up(T * batch * 4, 64);
+  uint8_t* room = reinterpret_cast<uint8_t*>(results) + results_bytes(T);
   auto* rows = reinterpret_cast<CodedRow<Q>*>(room + T * CodedRow<Q>::bytes(E));
   for (int64_t t = 0; t < T; t++, room += CodedRow<Q>::bytes(E))
     rows[t] = CodedRow<Q>::of(input.data + t * row_bytes(DType::int8, E), E, room);
@@ -122,8 +128,8 @@ static void run(const Command& c, int task, float* results) {
   const int64_t each = per_row(c.operand[select]) ? 1 : T;
   memset(results, 0, sizeof(float) * static_cast<size_t>(T * batch));
   if (c.operand[x].type == DType::int8)
-    return weights.type == DType::int8 ? run_codes<Codes8>(c, task, each, results)
-                                       : run_codes<Codes4>(c, task, each, results);
+    return with_codes(weights.type,
+                      [&](auto q) { run_codes<decltype(q)>(c, task, each, results); });
   with_weights(weights.type, [&](auto type) {
     for (int64_t t = 0; t < T; t += each) {
       const Chosen outputs = chosen(c.operand[select], t, weights.dim[0],

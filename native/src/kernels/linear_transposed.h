@@ -4,6 +4,9 @@
 // order; whichever task ends last adds the tasks' sums, in their order. The ranges follow from the shape
 // alone. So the bits depend neither on threads nor on what is selected: a row with x of 0, or one left
 // out, changes none. With many activations a task owns columns instead (`multiply`).
+//
+// Codes of int4 rows are multiplied by whole numbers (code_sums.h): those sums are exact, and their order does
+// not matter.
 #pragma once
 
 namespace dejavu::DEJAVU_ISA::linear_transposed {
@@ -29,7 +32,9 @@ static int tasks(const Command& c, int threads) {
   const int64_t T = c.operand[x].dim[0];
   if (packs(c)) return split(most(1, E / panel_columns), weights.size() * T, threads);
   const int64_t blocks = N / static_cast<int64_t>(c.param[block]);
-  return static_cast<int>(most(1, least(blocks, least(most_tasks, weights.size() / task_weights))));
+  const int64_t wanted = most((N + most_code_rows - 1) / most_code_rows,
+                              least(most_tasks, weights.size() / task_weights));
+  return static_cast<int>(most(1, least(blocks, wanted)));
 }
 
 static size_t sums_bytes(const Command& c) {
@@ -39,11 +44,16 @@ static size_t sums_bytes(const Command& c) {
 static size_t workspace(const Command& c) {
   const int64_t T = c.operand[x].dim[0];
   if (packs(c)) return sizeof(float) * static_cast<size_t>(panel_rows * (panel_columns + T));
+  if (format_of(c.operand[w].type).bits == 4)
+    return sums_bytes(c) + CodeSums<DType::int4>::room(c.operand[w].dim[1]);
   return sums_bytes(c) + sizeof(float) * static_cast<size_t>(flow_rows * T);
 }
 
 static size_t shared(const Command& c) {
-  return packs(c) ? 0 : count_bytes + static_cast<size_t>(c.tasks) * sums_bytes(c);
+  if (packs(c)) return 0;
+  const bool codes = format_of(c.operand[w].type).bits == 4;
+  const size_t peaks = codes ? sizeof(float) * static_cast<size_t>(c.operand[w].dim[0]) : 0;
+  return count_bytes + static_cast<size_t>(c.tasks) * sums_bytes(c) + peaks;
 }
 
 // sums [T, E] += x · w over R rows in flight; `ahead`: rows to prefetch meanwhile. The bits of one
@@ -109,6 +119,18 @@ static void walk(const Command& c, Chosen inputs, Range range, int64_t t0, int64
     else
       flow<D, flow_rows>(rows, ahead, factor, T, E, sums);
   }
+}
+
+// The same for 4-bit codes, through exact sums of codes; `room` is CodeSums'.
+template <class D>
+static void walk_codes(const Command& c, Chosen inputs, Range range, int64_t t0, int64_t T,
+                       float* sums, float* room) {
+  const auto [N, E] = c.operand[w].matrix();
+  const size_t before = count_bytes + static_cast<size_t>(c.tasks) * sums_bytes(c);
+  float* peaks = c.tasks > 1 ? reinterpret_cast<float*>(c.shared + before) : nullptr;
+  for (int64_t t = 0; t < T; t++)
+    CodeSums<D::type>{c.operand[w].data, E, inputs, range, c.operand[x].f32() + (t0 + t) * N, peaks}
+        .run(sums + t * E, room);
 }
 
 // y's columns = x · w for all activations, a panel of decoded weights at a time.
@@ -195,12 +217,16 @@ static void run(const Command& c, int task, float* workspace) {
   const int64_t each = per_row(c.operand[select]) ? 1 : T;
   float* parts = c.tasks > 1 ? reinterpret_cast<float*>(c.shared + count_bytes) : workspace;
   float* sums = parts + task * T * E;
-  float* factor = workspace + T * E;
+  float* room = workspace + T * E;
   with_weights(c.operand[w].type, [&](auto type) {
+    using D = decltype(type);
     for (int64_t t = 0; t < T; t += each) {
       const Chosen inputs = chosen(c.operand[select], t, N, size);
-      walk<decltype(type)>(c, inputs, inputs_of(inputs, N / size, task, c.tasks), t, each,
-                           sums + t * E, factor);
+      const Range mine = inputs_of(inputs, N / size, task, c.tasks);
+      if constexpr (format_of(D::type).bits == 4)
+        walk_codes<D>(c, inputs, mine, t, each, sums + t * E, room);
+      else
+        walk<D>(c, inputs, mine, t, each, sums + t * E, room);
     }
   });
   if (c.tasks > 1) {

@@ -19,6 +19,7 @@
 #include "elementwise.h"
 #include "encode.h"
 #include "linear.h"
+#include "code_sums.h"
 #include "linear_transposed.h"
 #include "norm.h"
 #include "divergence.h"
