@@ -4,7 +4,8 @@ import type { GgmlType } from './types.ts';
 /** Decodes one block, at `at` of `from`, to f32 elements at `to` of `into`. */
 export type DecodeBlock = (from: Uint8Array, at: number, into: Float32Array, to: number) => void;
 
-const half = (from: Uint8Array, at: number): number => f16ToF32[from[at] | (from[at + 1] << 8)];
+export const half = (from: Uint8Array, at: number): number =>
+  f16ToF32[from[at] | (from[at + 1] << 8)];
 const signed = (byte: number): number => (byte << 24) >> 24;
 
 /** The 16 levels of IQ4_NL and IQ4_XS: closer together where weights are many. */
@@ -14,7 +15,11 @@ export const iq4Levels = Int8Array.of(
 );
 
 /** 32 codes of 4 bits: element i in the low half of byte i, element i + 16 in the high half. */
-function halves(from: Uint8Array, at: number, each: (i: number, code: number) => void): void {
+export function halves(
+  from: Uint8Array,
+  at: number,
+  each: (i: number, code: number) => void,
+): void {
   for (let i = 0; i < 16; i++) {
     each(i, from[at + i] & 15);
     each(i + 16, from[at + i] >> 4);
@@ -22,7 +27,7 @@ function halves(from: Uint8Array, at: number, each: (i: number, code: number) =>
 }
 
 /** The same with a fifth bit: that of element i is bit i of the four bytes at `high`. */
-const fives = (
+export const fives = (
   from: Uint8Array,
   at: number,
   high: number,
@@ -108,7 +113,7 @@ const q3_k: DecodeBlock = (from, at, into, to) => {
 };
 
 /** Scale and minimum, 6 bits each, of each 32 elements of a Q4_K or Q5_K block, packed in 12 bytes. */
-function scaleAndMinimum(from: Uint8Array, at: number, group: number): [number, number] {
+export function scaleAndMinimum(from: Uint8Array, at: number, group: number): [number, number] {
   if (group < 4) return [from[at + group] & 63, from[at + group + 4] & 63];
   const [both, low, high] = [from[at + group + 4], from[at + group - 4], from[at + group]];
   return [(both & 15) | ((low >> 6) << 4), (both >> 4) | ((high >> 6) << 4)];

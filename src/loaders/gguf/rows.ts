@@ -1,7 +1,23 @@
-import { f16ToF32, f32ToF16 } from '../../float16.ts';
-import { byteLength, quantGroup, rowBytes, scaleOffset } from '../../tensor.ts';
+import { f32ToF16 } from '../../float16.ts';
+import {
+  byteLength,
+  minimumOffset,
+  quantGroup,
+  type QuantizedType,
+  rowBytes,
+  scaleOffset,
+} from '../../tensor.ts';
 import { convertRows, type WeightType } from '../convert.ts';
-import { type BlockType, decoders, iq4Levels, iq4xsScale } from './blocks.ts';
+import {
+  type BlockType,
+  decoders,
+  fives,
+  half,
+  halves,
+  iq4Levels,
+  iq4xsScale,
+  scaleAndMinimum,
+} from './blocks.ts';
 import { type Layout, layoutNamed } from './types.ts';
 
 /** How a quantized type of GGUF becomes one of ours. */
@@ -37,21 +53,19 @@ export function convertBlocks(
     const values = decodeBlocks(bytes, type);
     return convertRows(new Uint8Array(values.buffer), 'f32', to, columns, where);
   }
-  const blocks = columns / block;
-  const rows = bytes.length / (blocks * blockBytes);
+  const into = new Uint8Array(
+    byteLength(to, [bytes.length / ((columns / block) * blockBytes), columns]),
+  );
   const stride = rowBytes(to, columns);
-  const into = new Uint8Array(byteLength(to, [rows, columns]));
   const codes = (block * scaleOffset(to, columns)) / columns;
-  const scales = (2 * block) / quantGroup;
-  for (let row = 0, at = 0; row < rows; row++)
-    for (let b = 0; b < blocks; b++, at += blockBytes)
-      taken.take(
-        bytes,
-        at,
-        into,
-        row * stride + b * codes,
-        row * stride + scaleOffset(to, columns) + b * scales,
-      );
+  const perGroup = (2 * block) / quantGroup;
+  for (let at = 0, row = 0; at < bytes.length; row += stride)
+    for (let b = 0; b * block < columns; b++, at += blockBytes)
+      taken.take(bytes, at, into, {
+        codes: row + b * codes,
+        scales: row + scaleOffset(to, columns) + b * perGroup,
+        minima: row + minimumOffset(to, columns) + b * perGroup,
+      });
   return into;
 }
 
@@ -87,78 +101,95 @@ export function decodeColumns(
   return new Uint8Array(values.buffer);
 }
 
-/**
- * Writes the codes of one block at `codes` of `into` and its scales at `scales`, as a row of ours has
- * them (tensor.ts).
- */
-type TakeBlock = (
-  from: Uint8Array,
-  at: number,
-  into: Uint8Array,
-  codes: number,
-  scales: number,
-) => void;
-
-function copyScale(from: Uint8Array, at: number, into: Uint8Array, scales: number): void {
-  into[scales] = from[at];
-  into[scales + 1] = from[at + 1];
+/** Where a block's codes, scales and minima belong among rows of ours (tensor.ts). */
+interface Places {
+  readonly codes: number;
+  readonly scales: number;
+  readonly minima: number;
 }
 
-/** Types whose every element is a code of ours times a scale of ours. */
-const exact: Readonly<Partial<Record<BlockType, { dtype: 'int8' | 'int4'; take: TakeBlock }>>> = {
-  // The very layout of int4: code + 8 in the same halves of bytes.
+/** Writes one block, at `at` of `from`, as codes, scales and minima of ours. */
+type TakeBlock = (from: Uint8Array, at: number, into: Uint8Array, to: Places) => void;
+
+function copyHalf(from: Uint8Array, at: number, into: Uint8Array, to: number): void {
+  into[to] = from[at];
+  into[to + 1] = from[at + 1];
+}
+
+function writeHalf(value: number, into: Uint8Array, to: number): void {
+  const bits = f32ToF16(value);
+  into[to] = bits;
+  into[to + 1] = bits >> 8;
+}
+
+/**
+ * Types whose every element is a code of ours times a scale of ours, plus a minimum of ours where they have
+ * one. Q4_K and IQ4_XS have products for scales, which are rounded to f16: to one part in 2048.
+ */
+const exact: Readonly<Partial<Record<BlockType, { dtype: QuantizedType; take: TakeBlock }>>> = {
   Q4_0: {
     dtype: 'int4',
-    take(from, at, into, codes, scales) {
-      copyScale(from, at, into, scales);
+    take(from, at, into, { codes, scales }) {
+      copyHalf(from, at, into, scales);
       into.set(from.subarray(at + 2, at + 18), codes);
+    },
+  },
+  Q4_1: {
+    dtype: 'int4z',
+    take(from, at, into, { codes, scales, minima }) {
+      copyHalf(from, at, into, scales);
+      copyHalf(from, at + 2, into, minima);
+      into.set(from.subarray(at + 4, at + 20), codes);
+    },
+  },
+  Q4_K: {
+    dtype: 'int4z',
+    take(from, at, into, { codes, scales, minima }) {
+      const [step, least] = [half(from, at), half(from, at + 2)];
+      for (let group = 0; group < 8; group++) {
+        const [scale, minimum] = scaleAndMinimum(from, at + 4, group);
+        writeHalf(step * scale, into, scales + 2 * group);
+        writeHalf(-least * minimum, into, minima + 2 * group);
+        // Two groups lie in the halves of the same 32 bytes; each of ours in those of 16.
+        const shift = 4 * (group & 1);
+        const first = at + 16 + 32 * (group >> 1);
+        for (let i = 0; i < 16; i++) {
+          const [low, high] = [from[first + i] >> shift, from[first + i + 16] >> shift];
+          into[codes + 16 * group + i] = (low & 15) | ((high & 15) << 4);
+        }
+      }
     },
   },
   Q8_0: {
     dtype: 'int8',
-    take(from, at, into, codes, scales) {
-      copyScale(from, at, into, scales);
+    take(from, at, into, { codes, scales }) {
+      copyHalf(from, at, into, scales);
       into.set(from.subarray(at + 2, at + 34), codes);
     },
   },
   Q5_0: {
     dtype: 'int8',
-    take(from, at, into, codes, scales) {
-      copyScale(from, at, into, scales);
-      for (let i = 0; i < 16; i++) {
-        const byte = from[at + 6 + i];
-        const high = from[at + 2 + (i >> 3)] >> (i & 7);
-        const higher = from[at + 4 + (i >> 3)] >> (i & 7);
-        into[codes + i] = ((byte & 15) | ((high & 1) << 4)) - 16;
-        into[codes + i + 16] = ((byte >> 4) | ((higher & 1) << 4)) - 16;
-      }
+    take(from, at, into, { codes, scales }) {
+      copyHalf(from, at, into, scales);
+      fives(from, at + 6, at + 2, (i, code) => (into[codes + i] = code - 16));
     },
   },
   IQ4_NL: {
     dtype: 'int8',
-    take(from, at, into, codes, scales) {
-      copyScale(from, at, into, scales);
-      takeLevels(from, at + 2, into, codes);
+    take(from, at, into, { codes, scales }) {
+      copyHalf(from, at, into, scales);
+      halves(from, at + 2, (i, code) => (into[codes + i] = iq4Levels[code]));
     },
   },
-  // Its scales are products, rounded to f16 here: to one part in 2048.
   IQ4_XS: {
     dtype: 'int8',
-    take(from, at, into, codes, scales) {
-      const step = f16ToF32[from[at] | (from[at + 1] << 8)];
+    take(from, at, into, { codes, scales }) {
+      const step = half(from, at);
       for (let group = 0; group < 8; group++) {
-        const bits = f32ToF16(step * iq4xsScale(from, at, group));
-        into[scales + 2 * group] = bits;
-        into[scales + 2 * group + 1] = bits >> 8;
-        takeLevels(from, at + 8 + 16 * group, into, codes + 32 * group);
+        writeHalf(step * iq4xsScale(from, at, group), into, scales + 2 * group);
+        const first = codes + 32 * group;
+        halves(from, at + 8 + 16 * group, (i, code) => (into[first + i] = iq4Levels[code]));
       }
     },
   },
 };
-
-function takeLevels(from: Uint8Array, at: number, into: Uint8Array, codes: number): void {
-  for (let i = 0; i < 16; i++) {
-    into[codes + i] = iq4Levels[from[at + i] & 15];
-    into[codes + i + 16] = iq4Levels[from[at + i] >> 4];
-  }
-}
