@@ -275,7 +275,13 @@ describe('what a batch refuses', () => {
     expect([batch.length(full), batch.length(other)]).toEqual([8, 2]);
   });
 
-  it.each([0, 1.5, -1])('room for %d texts', (sequences) => {
-    expect(() => engine.batch({ sequences })).toThrow(/expected a whole number/);
+  it.each([
+    { sequences: 0 },
+    { sequences: 1.5 },
+    { sequences: -1 },
+    { context: 0 },
+    { context: 9 },
+  ])('room for %o', (options) => {
+    expect(() => engine.batch(options)).toThrow(/expected a whole number/);
   });
 });

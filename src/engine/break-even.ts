@@ -15,24 +15,25 @@ import { cacheShape, type Model } from './step.ts';
 export type BreakEvenRule = 'measured' | 'off' | Limits;
 
 /** Shares that are tried, ascending. */
-const tried = [0.25, 0.5, 0.75, 1];
+const tried = [0.4, 0.7, 1];
 
-/** Weights of the layers that are tried, together. */
-const triedBytes = 2 ** 25;
+/** Weights of the layers that are tried, together: at least one layer's. */
+const triedBytes = 2 ** 23;
 
 /** Tokens that heads attend to when they are tried. */
 const attended = 256;
 
 /** Runs of each program, of which the fastest counts: others may be at work on this machine. */
-const repeats = 3;
+const repeats = 4;
 
 /**
  * Where choosing pays, by method and number of rows.
  *
  * For each site, what follows a choice is timed on this model's own matrices: for all, and for a few
  * shares; the limit is the share at which it takes, with what choosing takes, as long as all. It is
- * measured once, before the first step of so many rows is recorded. Steps of one row are not asked about:
- * a method's loss was calibrated on them, and a text alone gets the same result on every machine.
+ * measured once, before the first step of so many rows is recorded, and takes about as long as that step.
+ * Steps of one row are not asked about: a method's loss was calibrated on them, and a text alone gets the
+ * same result on every machine.
  */
 export class BreakEven {
   readonly #backend: Backend;
@@ -91,6 +92,7 @@ export class BreakEven {
       return crossing(
         all / layers,
         chosen.map((seconds) => seconds / layers + choosing),
+        tried,
       );
     } finally {
       for (const program of programs) program.release();
@@ -252,9 +254,13 @@ async function fastest(backend: Backend, programs: readonly Program[]): Promise<
 
 /**
  * The share up to which choosing is no slower than computing `all`: where the lines between what was
- * measured at the shares tried cross it for the last time.
+ * measured at `shares` cross it for the last time.
  */
-export function crossing(all: number, chosen: readonly number[], shares = tried): number {
+export function crossing(
+  all: number,
+  chosen: readonly number[],
+  shares: readonly number[],
+): number {
   const last = chosen.findLastIndex((seconds) => seconds <= all);
   if (last === shares.length - 1) return 1;
   const i = Math.max(0, last);

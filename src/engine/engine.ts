@@ -62,6 +62,8 @@ export interface OpenOptions extends MethodOptions {
 export interface BatchOptions {
   /** Texts there is room for. Default 8. */
   readonly sequences?: number;
+  /** Tokens one text may have. Default: the engine's context. */
+  readonly context?: number;
   /** What decode steps ask. Default: the engine's method. */
   readonly method?: Sparsity;
   /**
@@ -226,17 +228,18 @@ export class Engine implements AsyncDisposable {
 
   /** Texts that are decoded together, and come and go one by one. */
   batch(options: BatchOptions = {}): Batch {
-    const { sequences = 8, method = this.sparsity, breakEven } = options;
-    if (!Number.isInteger(sequences) || sequences < 1)
+    const { sequences = 8, context = this.context, method = this.sparsity, breakEven } = options;
+    const isCount = (value: number): boolean => Number.isInteger(value) && value >= 1;
+    if (!isCount(sequences) || !isCount(context) || context > this.context)
       throw new EngineError(
         'BAD_REQUEST',
-        `batch: room for ${sequences} texts, expected a whole number of at least 1`,
+        `batch: room for ${sequences} texts of ${context} tokens, expected a whole number of at least 1 of each, and at most ${this.context} tokens`,
       );
     return new Batch(this.backend, this.checkpoint, {
       method,
       sequences,
       policy: this.policy,
-      capacity: this.context,
+      capacity: context,
       breakEven:
         breakEven === undefined
           ? this.breakEven
