@@ -61,7 +61,8 @@ struct Scales {
   }
 
   void prepare(int64_t begin, int64_t end) {
-    if (group != group_size) return repeat(begin / group, (end + group - 1) / group);
+    if (group == 2 * group_size) return repeat<2>(begin, end);
+    if (group == 4 * group_size) return repeat<4>(begin, end);
     const int64_t last = (end + group_size - 1) / group_size;
     for (int64_t g = begin / group_size; g < last; g += W) {
       float* to = value + g % groups;
@@ -71,16 +72,18 @@ struct Scales {
         store(to, load_f16(stored + g, last - g), last - g);
     }
   }
-  // Those of groups first … last-1, each once for every 32 elements. A call, to keep tiles small.
-  __attribute__((noinline)) void repeat(int64_t first, int64_t last) {
-    const int64_t times = group / group_size;
-    float decoded[groups / 2];
-    for (int64_t g = first, n; g < last; g += n) {
-      n = least(W, last - g);
-      store(decoded + g - first, load_f16(stored + g, n), n);
-    }
-    for (int64_t g = first; g < last; g++)
-      for (int64_t i = 0; i < times; i++) value[g * times % groups + i] = decoded[g - first];
+  // Each once for every 32 elements of its group; a call, as tiles are many. Whole vectors are stored, whose
+  // parts later loads get at once.
+  template <int times>
+  __attribute__((noinline)) void repeat(int64_t begin, int64_t end) {
+    const int64_t first = begin / (times * group_size);
+    const int64_t count = (end - 1) / (times * group_size) + 1 - first;
+    float once[round_up(groups / times, W)];
+    for (int64_t g = 0; g < count; g += W)
+      store(once + g, load_f16(stored + first + g, least(W, count - g)));
+    float* to = value + first * times % groups;
+    for (int64_t g = 0; g < count; g++)
+      for (int i = 0; i < times; i++) to[g * times + i] = once[g];
   }
   float number(int64_t i) const { return value[i / group_size % groups]; }
   V at(int64_t i) const { return set(number(i)); }
