@@ -236,6 +236,19 @@ describe.each(opens.filter((name) => name !== undefined))('%s', (backend) => {
   });
 });
 
+describe.each(opens.filter((name) => name !== undefined))('%s', (backend) => {
+  it.each(['f16', 'int8', 'int4'] as const)(
+    'of %s weights too, each text gets what it gets alone',
+    async (weights) => {
+      const options = { backend, weights, sparsity: 'exact' };
+      await using engine = await Engine.open(`${folder}llama-relu`, options);
+      const expected: Float32Array[][] = [];
+      for (const ids of texts) expected.push(await alone(engine, engine.sparsity, ids));
+      expect((await together(engine, engine.sparsity, texts)).logits).toEqual(expected);
+    },
+  );
+});
+
 describe('what a batch refuses', () => {
   let engine: Engine;
   beforeAll(async () => {
