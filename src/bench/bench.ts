@@ -2,12 +2,13 @@ import os from 'node:os';
 import type { BackendInfo } from '../backend.ts';
 import { Batch } from '../engine/batch.ts';
 import { BreakEven, type BreakEvenRule, timeChoosing } from '../engine/break-even.ts';
+import { EngineError } from '../errors.ts';
 import { full } from '../kv/full.ts';
 import type { Limits, Sparsity } from '../sparsity.ts';
 import { type BytesPerToken, type Density, Usage } from '../engine/usage.ts';
 import type { OpenedPeer, PeerSession } from './peer.ts';
 import { type OurRates, type PeerRun, PeerTurns } from './peer-turns.ts';
-import { type Spread, spread, timed } from './spread.ts';
+import { ratio, type Spread, spread, timed } from './spread.ts';
 import type { Subject } from './subject.ts';
 
 export interface BenchOptions {
@@ -88,12 +89,15 @@ export function describeMachine(info: BackendInfo, bandwidthGBs: number): Machin
   };
 }
 
-/** How much is measured, unless something else is asked for. */
-export const measures = ({ context = 128, steps = 16, batch = [1] }: BenchOptions) => ({
-  context,
-  steps,
-  sizes: batch,
-});
+/** How much is measured, unless something else is asked for. Throws `BAD_REQUEST`. */
+export function measures({ context = 128, steps = 16, batch = [1] }: BenchOptions) {
+  if (batch.length === 0 || !batch.every((size) => Number.isInteger(size) && size >= 1))
+    throw new EngineError(
+      'BAD_REQUEST',
+      `bench: batch is ${batch.join(', ') || 'empty'}, expected numbers of texts, each at least 1`,
+    );
+  return { context, steps, sizes: batch };
+}
 
 /** One method at one number of texts. */
 interface Entrant {
@@ -182,7 +186,7 @@ export async function benchSubject(
       batch: texts.length,
       context,
       tokensPerSecond,
-      speedup: spread(decode.map((rate, i) => rate / beside.decode[i])),
+      speedup: ratio(decode, beside.decode),
       bytesPerToken,
       bandwidthShare: (read * tokensPerSecond.median) / (bandwidthGBs * 1e9),
       density: usage.density(),

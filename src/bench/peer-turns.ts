@@ -1,5 +1,5 @@
 import type { PeerDescription, PeerSession } from './peer.ts';
-import { type Spread, spread, timed } from './spread.ts';
+import { ratio, type Spread, spread, timed } from './spread.ts';
 
 /** What a peer did in one phase, beside each of our methods. */
 export interface PeerRun extends Pick<PeerDescription, 'isa' | 'architecture' | 'stored'> {
@@ -110,7 +110,3 @@ export class PeerTurns {
     ];
   }
 }
-
-/** One speed beside another, round by round. */
-const ratio = (ours: readonly number[], theirs: readonly number[]): Spread =>
-  spread(ours.map((rate, round) => rate / theirs[round]));

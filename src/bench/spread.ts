@@ -12,6 +12,10 @@ export function spread(values: readonly number[]): Spread {
   return { median, min: sorted[0], max: sorted[sorted.length - 1] };
 }
 
+/** Of one speed beside another, formed round by round. */
+export const ratio = (rates: readonly number[], others: readonly number[]): Spread =>
+  spread(rates.map((rate, round) => rate / others[round]));
+
 /** Seconds. */
 export async function timed(work: () => Promise<unknown>): Promise<number> {
   const start = performance.now();

@@ -5,7 +5,18 @@ import { policies } from '../kv/index.ts';
 import { methods as quantizeMethods } from '../quantize/methods.ts';
 import { methods } from '../sparsity/index.ts';
 import { quantizedTypes } from '../tensor.ts';
-import { list, oneOf, type Parser, real, share, someText, text, whole, yesOrNo } from './values.ts';
+import {
+  ending,
+  list,
+  oneOf,
+  type Parser,
+  real,
+  share,
+  someText,
+  text,
+  whole,
+  yesOrNo,
+} from './values.ts';
 
 /** One flag of the command line; `--max-tokens` is also the variable DEJAVU_MAX_TOKENS. */
 export interface Flag<T> {
@@ -230,4 +241,5 @@ export const benchFlags = {
     'share above which several texts compute all of a layer: measured, off, or a share (default: measured)',
     breakEven,
   ),
+  plot: flag('--plot <file.svg>', 'also draw speeds and bytes, as an SVG', ending('.svg')),
 };

@@ -17,6 +17,11 @@ export const text: Parser<string> = (given) => given;
 export const someText: Parser<string> = (given, where) =>
   given === '' ? refuse(where, given, 'a text that is not empty') : given;
 
+export const ending =
+  (end: string): Parser<string> =>
+  (given, where) =>
+    given.endsWith(end) ? given : refuse(where, given, `a name of a file that ends in ${end}`);
+
 export const whole =
   (least: number, most = Number.MAX_SAFE_INTEGER): Parser<number> =>
   (given, where) => {

@@ -1,7 +1,9 @@
 import type { BenchResult, BenchRun } from '../../bench/bench.ts';
+import { savePlot } from '../../bench/plot.ts';
 import { bench as measure } from '../../bench/run.ts';
 import type { Spread } from '../../bench/spread.ts';
 import type { PeerRun } from '../../bench/peer-turns.ts';
+import { EngineError } from '../../errors.ts';
 import { command } from '../command.ts';
 import { benchFlags } from '../flags.ts';
 import { note } from '../io.ts';
@@ -15,7 +17,7 @@ export const bench = command({
   model: 'optional',
   flags: benchFlags,
   async run({ model, flags, io }) {
-    const { shape, weights, methods, ...options } = flags;
+    const { shape, weights, methods, plot, ...options } = flags;
     const target = {
       ...(model !== undefined && { model }),
       ...(shape !== undefined && { shape }),
@@ -30,9 +32,22 @@ export const bench = command({
       onNote: (line) => note(io, `note: ${line}`),
       onRound: (round, rounds) => progress.update(round / rounds, `round ${round} of ${rounds}`),
     });
-    return { result, text: describe(result) };
+    const text = describe(result);
+    const failure = plot === undefined ? undefined : await draw(plot, result);
+    return { result, text, ...(failure && { failure }) };
   },
 });
+
+/** What was measured is printed even where it cannot be drawn. */
+async function draw(path: string, result: BenchResult): Promise<EngineError | undefined> {
+  try {
+    await savePlot(path, result);
+    return undefined;
+  } catch (error) {
+    if (error instanceof EngineError) return error;
+    throw error;
+  }
+}
 
 function describe({ machine, model, synthetic, runs, peers = [] }: BenchResult): string {
   const { cpu, threads, isa, bandwidthGBs } = machine;

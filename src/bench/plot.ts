@@ -1,0 +1,178 @@
+import { EngineError } from '../errors.ts';
+import { replaceFile } from '../loaders/fs.ts';
+import type { BenchResult } from './bench.ts';
+import type { Spread } from './spread.ts';
+
+/** One line of the picture: what a method, or a peer, did in one phase. */
+interface Bar {
+  readonly name: string;
+  readonly ours: boolean;
+  readonly speed: Spread;
+  readonly bandwidthShare: number;
+  readonly bytes: number;
+}
+
+/** Bars that are compared with one another, on scales of their own. */
+interface Panel {
+  readonly title: string;
+  readonly bars: readonly Bar[];
+}
+
+const width = 960;
+const margin = 24;
+const nameWidth = 120;
+const rowHeight = 26;
+const barHeight = 12;
+/** Left edge of each column, and the longest bar in it; a figure follows each bar. */
+const columns = {
+  speed: { title: 'tokens/s: median, least to most', x: margin + nameWidth, length: 280 },
+  bandwidth: { title: 'of the bandwidth', x: 590, length: 90 },
+  bytes: { title: 'bytes read a token', x: 770, length: 80 },
+} as const;
+
+/** Write the picture, as a whole or not at all. Throws `FILE_NOT_FOUND` where it cannot. */
+export async function savePlot(path: string, result: BenchResult): Promise<void> {
+  try {
+    await replaceFile(path, [new TextEncoder().encode(plotBench(result))]);
+  } catch (cause) {
+    throw new EngineError(
+      'FILE_NOT_FOUND',
+      `--plot ${path}: cannot be written (${(cause as Error).message}); expected a place for a file; choose another`,
+      { cause },
+    );
+  }
+}
+
+/**
+ * Speeds, shares of the bandwidth and bytes of every method and peer, as an SVG of its own: no scripts, no
+ * fonts, no links; colours for light and dark surroundings.
+ */
+export function plotBench(result: BenchResult): string {
+  const { machine, model, synthetic, peer } = result;
+  const { cpu, threads, isa, bandwidthGBs } = machine;
+  const panels = panelsOf(result);
+  const parts: string[] = [];
+  let y = margin + 18;
+  parts.push(text(margin, y, `${model}${synthetic ? ': random weights' : ''}`, 'title'));
+  y += 20;
+  const where = `${cpu}, ${threads} threads, ${isa}, reads ${bandwidthGBs.toFixed(1)} GB/s`;
+  parts.push(text(margin, y, where, 'quiet'));
+  if (peer) {
+    y += 18;
+    const { name, version, architecture } = peer;
+    parts.push(text(margin, y, `${name} ${version}, as ${architecture}, random weights`, 'quiet'));
+  }
+  for (const panel of panels) {
+    y += 36;
+    parts.push(text(margin, y, panel.title, 'panel'));
+    y += 18;
+    for (const { title, x } of Object.values(columns)) parts.push(text(x, y, title, 'quiet'));
+    const fastest = Math.max(...panel.bars.map(({ speed }) => speed.max));
+    const most = Math.max(...panel.bars.map(({ bytes }) => bytes));
+    const highest = Math.max(1, ...panel.bars.map(({ bandwidthShare }) => bandwidthShare));
+    y += 4;
+    for (const bar of panel.bars) {
+      parts.push(...row(bar, y, { fastest, most, highest }));
+      y += rowHeight;
+    }
+  }
+  const height = y + margin;
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" aria-label="${escaped(`Speed of ${model}`)}">`,
+    `<style>${style}</style>`,
+    `<rect class="ground" width="${width}" height="${height}"/>`,
+    ...parts,
+    '</svg>\n',
+  ].join('\n');
+}
+
+function panelsOf({ runs, peers = [] }: BenchResult): Panel[] {
+  const panels = new Map<string, Bar[]>();
+  const add = (
+    run: { weights: string; phase: string; batch: number; context: number },
+    bar: Bar,
+  ): void => {
+    const of =
+      run.phase === 'decode' ? ` of ${texts(run.batch)}, ${run.context} tokens before` : '';
+    const title = `${run.weights} · ${run.phase}${of || ` of ${run.context} tokens`}`;
+    panels.set(title, [...(panels.get(title) ?? []), bar]);
+  };
+  for (const run of runs) {
+    const { weights, predictor, kv } = run.bytesPerToken;
+    const { method: name, tokensPerSecond: speed, bandwidthShare } = run;
+    add(run, { name, ours: true, speed, bandwidthShare, bytes: weights + predictor + kv });
+  }
+  for (const run of peers) {
+    const { weights, kv } = run.bytesPerToken;
+    const { name, tokensPerSecond: speed, bandwidthShare } = run;
+    add(run, { name, ours: false, speed, bandwidthShare, bytes: weights + kv });
+  }
+  return [...panels].map(([title, bars]) => ({ title, bars }));
+}
+
+const texts = (count: number): string => (count === 1 ? 'a text' : `${count} texts together`);
+
+function row(
+  { name, ours, speed, bandwidthShare, bytes }: Bar,
+  top: number,
+  scale: { fastest: number; most: number; highest: number },
+): string[] {
+  const { speed: first, bandwidth, bytes: last } = columns;
+  const kind = ours ? 'ours' : 'peer';
+  const middle = top + rowHeight / 2;
+  const base = middle + 4;
+  const at = (rate: number): number => first.x + (first.length * rate) / scale.fastest;
+  const [least, most] = [at(speed.min), at(speed.max)];
+  const shareLength = (bandwidth.length * bandwidthShare) / scale.highest;
+  const byteLength = (last.length * bytes) / scale.most;
+  return [
+    text(margin, base, name, 'name'),
+    rectangle(first.x, middle, at(speed.median) - first.x, kind),
+    `<path class="whisker" d="M${n(least)} ${middle}H${n(most)}M${n(least)} ${middle - 4}v8M${n(most)} ${middle - 4}v8"/>`,
+    text(Math.max(most, at(speed.median)) + 8, base, figure(speed.median), 'figure'),
+    rectangle(bandwidth.x, middle, shareLength, kind),
+    text(bandwidth.x + shareLength + 8, base, `${(100 * bandwidthShare).toFixed(0)} %`, 'figure'),
+    rectangle(last.x, middle, byteLength, kind),
+    text(last.x + byteLength + 8, base, amount(bytes), 'figure'),
+  ];
+}
+
+const rectangle = (x: number, middle: number, length: number, kind: string): string =>
+  `<rect class="${kind}" x="${x}" y="${middle - barHeight / 2}" width="${n(Math.max(1, length))}" height="${barHeight}" rx="2"/>`;
+
+const text = (x: number, y: number, content: string, kind: string): string =>
+  `<text class="${kind}" x="${n(x)}" y="${n(y)}">${escaped(content)}</text>`;
+
+const n = (x: number): string => String(Math.round(100 * x) / 100);
+
+/** Three digits. */
+const figure = (x: number): string => (x >= 100 ? x.toFixed(0) : x.toPrecision(3));
+
+function amount(bytes: number): string {
+  const units = ['B', 'kB', 'MB', 'GB'];
+  const power = Math.min(3, Math.max(0, Math.floor(Math.log10(bytes) / 3)));
+  return `${figure(bytes / 1000 ** power)} ${units[power]}`;
+}
+
+const escaped = (content: string): string =>
+  content.replaceAll(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
+
+const style = `
+text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;fill:#1f2328}
+.title{font-size:17px;font-weight:600}
+.panel{font-weight:600}
+.quiet{fill:#59636e}
+.figure{font-variant-numeric:tabular-nums}
+.ground{fill:#ffffff}
+.ours{fill:#2f6fde}
+.peer{fill:#b7791f}
+.whisker{stroke:#1f2328;stroke-width:1.2;fill:none}
+@media (prefers-color-scheme:dark){
+text{fill:#e6edf3}
+.quiet{fill:#9198a1}
+.ground{fill:#0d1117}
+.ours{fill:#4d8dff}
+.peer{fill:#d9a23d}
+.whisker{stroke:#e6edf3}
+}
+`;
