@@ -16,6 +16,10 @@ export const errorCodes = {
   BAD_CONFIG: { status: 1, meaning: 'config.json is malformed or asks for what is not supported' },
   UNKNOWN_FAMILY: { status: 1, meaning: 'no model family of this engine has that model_type' },
   NO_TOKENIZER: { status: 1, meaning: 'text was given, but the model has no usable tokenizer' },
+  NO_CHAT_TEMPLATE: {
+    status: 1,
+    meaning: 'messages were given, but the model has no usable chat template',
+  },
   BAD_PREDICTOR: { status: 1, meaning: 'a predictor file is malformed or made for another model' },
   NO_PREDICTOR: { status: 1, meaning: 'the method needs a predictor file and there is none' },
   BACKEND_UNAVAILABLE: { status: 1, meaning: 'the backend asked for does not work here' },

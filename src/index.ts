@@ -34,5 +34,5 @@ export { families } from './models/index.ts';
 export { methods } from './sparsity/index.ts';
 export { train, type TrainOptions, type TrainResult } from './train/train.ts';
 export type { TrainProgress } from './train/progress.ts';
-export type { Tokenizer } from './tokenizer/index.ts';
+export type { ChatTemplate, Message, RenderOptions, Tokenizer } from './tokenizer/index.ts';
 export { quantize, type QuantizeOptions, type QuantizeResult } from './quantize/quantize.ts';

@@ -7,6 +7,7 @@ import { ggufTokenizer, type TokenizerFiles } from './gguf.ts';
 import { sentencePieceJson } from './sentencepiece-model.ts';
 import { createTokenizer, type Tokenizer } from './tokenizer.ts';
 
+export type { ChatTemplate, Message, RenderOptions } from './chat-template.ts';
 export type { TextStream, Tokenizer } from './tokenizer.ts';
 
 /**
@@ -39,12 +40,16 @@ export async function readTokenizer(
 }
 
 async function readConfig(folder: Folder): Promise<Readonly<Record<string, unknown>>> {
-  if (!folder.files.includes(configFile)) return {};
-  const config = await readJsonFile(folder, configFile, 'NO_TOKENIZER');
-  return typeof config === 'object' && config !== null ? { ...config } : {};
+  const has = (file: string): boolean => folder.files.includes(file);
+  const config = has(configFile) ? await readJsonFile(folder, configFile, 'NO_TOKENIZER') : {};
+  const fields = typeof config === 'object' && config !== null ? { ...config } : {};
+  if (!has(templateFile)) return fields;
+  return { ...fields, chat_template: await readTextFile(folder, templateFile, 'NO_CHAT_TEMPLATE') };
 }
 
 const configFile = 'tokenizer_config.json';
+/** Newer folders keep the template apart. */
+const templateFile = 'chat_template.jinja';
 
 /** What a folder may have, best first, and the tokenizer.json it stands for. */
 const formats: readonly {

@@ -1,5 +1,6 @@
 import { Tokenizer as Library } from '@huggingface/tokenizers';
 import { EngineError } from '../errors.ts';
+import { type ChatTemplate, readChatTemplate } from './chat-template.ts';
 import { cutLongPieces } from './pieces.ts';
 
 /** Text to ids and back, as the checkpoint's own tokenizer does it. */
@@ -15,6 +16,8 @@ export interface Tokenizer {
    * Spaces before punctuation stay: what the ids say is what is returned.
    */
   decode(ids: readonly number[], options?: { special?: boolean }): string;
+  /** How conversations are written; undefined where the model says nothing of it. */
+  readonly chat: ChatTemplate | undefined;
   /** Decode ids as they come. */
   stream(options?: { special?: boolean }): TextStream;
 }
@@ -66,6 +69,7 @@ export function createTokenizer(json: unknown, config: unknown, where: string): 
       });
     },
     decode: (ids, options) => decode(ids, options?.special),
+    chat: readChatTemplate(config, where),
     stream: (options) => streamOf((ids) => decode(ids, options?.special)),
   };
 }
