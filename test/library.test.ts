@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import * as library from '../src/index.ts';
-import { Engine, evaluate, type Task } from '../src/index.ts';
+import { bench, Engine, evaluate, type Task } from '../src/index.ts';
 
 const model = fileURLToPath(new URL('data/parity/llama-relu', import.meta.url));
 const prompt = [5, 17, 9];
@@ -63,6 +63,11 @@ test('generations of one engine do not disturb each other', async () => {
   const alone = [await run(1), await run(2)];
   const together = await Promise.all([run(1), run(2)]);
   expect(together.map(({ ids }) => ids)).toEqual(alone.map(({ ids }) => ids));
+});
+
+test.each([[[]], [[0]], [[4, 1.5]]])('a bench of %j texts is refused', async (batch) => {
+  const measured = bench({ model, weights: ['f32'] }, { batch });
+  await expect(measured).rejects.toMatchObject({ code: 'BAD_REQUEST' });
 });
 
 test('texts decoded together come and go, and each gets what it gets alone', async () => {

@@ -1,10 +1,11 @@
 import os from 'node:os';
 import type { BackendInfo } from '../backend.ts';
 import { Batch } from '../engine/batch.ts';
-import { BreakEven, type BreakEvenRule, timeChoosing } from '../engine/break-even.ts';
+import { BreakEven, type BreakEvenRule } from '../engine/break-even.ts';
 import { EngineError } from '../errors.ts';
 import { full } from '../kv/full.ts';
 import type { Limits, Sparsity } from '../sparsity.ts';
+import type { StepTimes } from '../engine/step-times.ts';
 import { type BytesPerToken, type Density, Usage } from '../engine/usage.ts';
 import type { OpenedPeer, PeerSession } from './peer.ts';
 import { type OurRates, type PeerRun, PeerTurns } from './peer-turns.ts';
@@ -45,8 +46,10 @@ export interface BenchRun {
   readonly bandwidthShare: number;
   /** Neurons: those that all texts of a step computed together. */
   readonly density: Density;
-  /** Share of the bytes read that are the predictor's. */
+  /** Share of the time that predictors and making selections take, of all threads together. */
   readonly predictorShare: number;
+  /** Where the time of decode steps goes, in medians; null where the backend cannot tell. */
+  readonly times: StepTimes | null;
   /** Expected shares above which a layer is computed in full; null where the method always chooses. */
   readonly breakEven: Limits | null;
 }
@@ -178,7 +181,7 @@ export async function benchSubject(
     const read = bytesPerToken.weights + bytesPerToken.predictor + bytesPerToken.kv;
     const tokensPerSecond = spread(decode);
     const limits = await breakEven.at(method, texts.length);
-    const choosing = await timeChoosing(backend, model, method, texts.length, limits);
+    const times = await stepTimes(batch, method, texts, prompts, context);
     runs.push({
       method: method.name,
       weights,
@@ -190,7 +193,8 @@ export async function benchSubject(
       bytesPerToken,
       bandwidthShare: (read * tokensPerSecond.median) / (bandwidthGBs * 1e9),
       density: usage.density(),
-      predictorShare: (choosing.seconds * tokensPerSecond.median) / texts.length,
+      predictorShare: times?.choosing ?? 0,
+      times,
       breakEven: limits ?? null,
     });
   }
@@ -208,6 +212,7 @@ export async function benchSubject(
     bandwidthShare: (bytes * tokensPerSecond.median) / (bandwidthGBs * 1e9),
     density: new Usage(layers, 0).density(),
     predictorShare: 0,
+    times: null,
     breakEven: null,
   });
   if (!peer || !turns) return { runs, peers: [] };
@@ -222,4 +227,34 @@ export async function benchSubject(
   ];
   const { name, version } = peer;
   return { runs, peers: turns.results({ name, version, weights }, ours, bandwidthGBs) };
+}
+
+/** Steps whose times are taken, after the rounds: taking them costs a little. */
+const timedSteps = 9;
+
+/** Where the time of steps of one method goes, as medians over some steps. */
+async function stepTimes(
+  batch: Batch,
+  method: Sparsity,
+  texts: Int32Array,
+  prompts: readonly Int32Array[],
+  context: number,
+): Promise<StepTimes | null> {
+  const all: StepTimes[] = [];
+  for (let i = 0; i < timedSteps; i++) {
+    for (const text of texts) batch.truncate(text, context);
+    const ids = texts.map((text) => prompts[text][i % context]);
+    const times = await batch.timeDecode(texts, ids, method);
+    if (!times) return null;
+    all.push(times);
+  }
+  const median = (kind: keyof StepTimes): number => spread(all.map((times) => times[kind])).median;
+  return {
+    whole: median('whole'),
+    selected: median('selected'),
+    attention: median('attention'),
+    choosing: median('choosing'),
+    rest: median('rest'),
+    waiting: median('waiting'),
+  };
 }

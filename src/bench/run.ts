@@ -44,12 +44,12 @@ export async function bench(
       'BAD_REQUEST',
       'bench: expected either a model or --shape NAME, and not both',
     );
+  const { context, steps, sizes } = measures(options);
   const runs: BenchRun[] = [];
   const peers: PeerRun[] = [];
   const { memoryLimit, signal } = options;
   await using peer = await (options.peer === undefined ? undefined : findPeer(options.peer).open());
   const measure = async (subject: Subject, bandwidthGBs: number): Promise<void> => {
-    const { context, steps, sizes } = measures(options);
     await using session = await peer?.prepare(subject.model, {
       threads: subject.backend.info.threads,
       capacity: context + steps,
