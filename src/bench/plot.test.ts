@@ -19,6 +19,7 @@ const run = (method: string, phase: BenchRun['phase'], median: number): BenchRun
   bandwidthShare: 0.42,
   density: { neurons: 1, heads: 1, layers: [] },
   predictorShare: 0,
+  times: null,
   breakEven: null,
 });
 
