@@ -42,6 +42,17 @@ export interface Backend extends AsyncDisposable {
   /** Prepare a recording for running; allocates its scratch arena. */
   compile(recording: Recording): Program;
   run(program: Program): Promise<void>;
+
+  /** Run, and tell where the time went. Absent: nothing is measured. */
+  time?(program: Program): Promise<RunTimes>;
+}
+
+/** Where the time of one run went. */
+export interface RunTimes {
+  /** From its beginning to its end. */
+  readonly seconds: number;
+  /** What each command of the recording's stages, in their order, took, all threads together. */
+  readonly commands: readonly number[];
 }
 
 export interface BackendInfo {

@@ -39,6 +39,7 @@ struct Piece {
 struct Pending {
   Device* device;
   napi_deferred deferred;
+  std::shared_ptr<Run> timed;  // null: nobody asked for times
 };
 
 template <int count>
@@ -87,12 +88,32 @@ napi_value isas(napi_env env, napi_callback_info) {
   return result;
 }
 
+// Seconds of a run, then of each of its commands, all threads together: a Float64Array.
+napi_value times_of(napi_env env, const Run& run) {
+  const size_t count = static_cast<size_t>(run.program->commands);
+  void* data = nullptr;
+  napi_value buffer, result;
+  napi_create_arraybuffer(env, (count + 1) * sizeof(double), &data, &buffer);
+  napi_create_typedarray(env, napi_float64_array, count + 1, buffer, 0, &result);
+  double* times = static_cast<double*>(data);
+  times[0] = 1e-9 * static_cast<double>(run.took);
+  for (size_t i = 0; i < count; i++) {
+    int64_t all = 0;
+    for (const auto& thread : run.spent) all += thread[i];
+    times[i + 1] = 1e-9 * static_cast<double>(all);
+  }
+  return result;
+}
+
 void resolve(napi_env env, napi_value, void*, void* data) {
   std::unique_ptr<Pending> pending(static_cast<Pending*>(data));
   if (!env) return;
-  napi_value undefined;
-  napi_get_undefined(env, &undefined);
-  napi_resolve_deferred(env, pending->deferred, undefined);
+  napi_value result;
+  if (pending->timed)
+    result = times_of(env, *pending->timed);
+  else
+    napi_get_undefined(env, &result);
+  napi_resolve_deferred(env, pending->deferred, result);
   if (--pending->device->running == 0)
     napi_unref_threadsafe_function(env, pending->device->done);
 }
@@ -240,19 +261,28 @@ napi_value release_program(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-// run(device, program): Promise<void>
+// run(device, program, timed: boolean): Promise<Float64Array | undefined>
 napi_value run(napi_env env, napi_callback_info info) {
-  Arguments<2> in(env, info);
+  Arguments<3> in(env, info);
+  bool timed = false;
+  napi_get_value_bool(env, in.value[2], &timed);
   Device* device = handle<Device>(env, in.value[0]);
   const auto& program = *handle<std::shared_ptr<const Program>>(env, in.value[1]);
   if (!device->pool) return fail(env, "CLOSED", "the backend is closed");
   if (!program) return fail(env, "RELEASED", "the program has been released");
   napi_value promise;
-  auto* pending = new Pending{device, nullptr};
+  auto* pending = new Pending{device, nullptr, nullptr};
   napi_create_promise(env, &pending->deferred, &promise);
   if (device->running++ == 0) napi_ref_threadsafe_function(env, device->done);
   auto order = std::make_shared<Run>();
   order->program = program;
+  if (timed) {
+    const size_t commands = static_cast<size_t>(program->commands);
+    order->spent.assign(static_cast<size_t>(device->pool->threads()),
+                        std::vector<int64_t>(commands));
+    order->began = now();
+    pending->timed = order;
+  }
   order->finished = [pending] {
     napi_call_threadsafe_function(pending->device->done, pending, napi_tsfn_nonblocking);
   };

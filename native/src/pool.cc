@@ -68,6 +68,7 @@ void Pool::work_on(Run& run, int id) {
       program.workspaces.empty()
           ? nullptr
           : reinterpret_cast<float*>(program.workspaces[static_cast<size_t>(id)]->data());
+  int64_t* spent = run.spent.empty() ? nullptr : run.spent[static_cast<size_t>(id)].data();
   while (!stop_.load(std::memory_order_relaxed)) {
     const uint64_t ticket = run.ticket.fetch_add(1);
     const uint64_t stage = ticket >> 32;
@@ -78,7 +79,7 @@ void Pool::work_on(Run& run, int id) {
       wait_for_stage_after(run, stage);
       continue;
     }
-    current.run(task, workspace);
+    current.run(task, workspace, spent);
     if (run.done.fetch_add(1) + 1 < current.tasks) continue;
     run.done.store(0);
     run.ticket.store((stage + 1) << 32);
@@ -92,6 +93,7 @@ void Pool::work_on(Run& run, int id) {
 
 void Pool::finish(Run& run) {
   bool more;
+  if (run.began) run.took = now() - run.began;
   {
     std::lock_guard<std::mutex> lock(mutex_);
     queue_.pop_front();

@@ -20,6 +20,9 @@ namespace dejavu {
 struct Run {
   std::shared_ptr<const Program> program;
   std::function<void()> finished;  // called once, on some thread of the pool
+  // Of a run that is timed: nanoseconds by thread and command, and of the whole.
+  std::vector<std::vector<int64_t>> spent;
+  int64_t began = 0, took = 0;
   uint64_t serial = 0;
   std::atomic<uint64_t> ticket{0};  // stage << 32 | next task
   std::atomic<int> done{0};         // tasks of the stage that have ended

@@ -1,13 +1,21 @@
 #include "program.h"
 
 #include <algorithm>
+#include <chrono>
 
 namespace dejavu {
 
-void Stage::run(int task, float* workspace) const {
+int64_t now() {
+  const auto since = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(since).count();
+}
+
+void Stage::run(int task, float* workspace, int64_t* nanoseconds) const {
   const auto after = std::upper_bound(first.begin(), first.end(), task);
   const size_t i = static_cast<size_t>(after - first.begin()) - 1;
+  const int64_t start = nanoseconds ? now() : 0;
   commands[i].kernel->run(commands[i], task - first[i], workspace);
+  if (nanoseconds) nanoseconds[static_cast<size_t>(before) + i] += now() - start;
 }
 
 namespace {
@@ -88,6 +96,8 @@ std::shared_ptr<Program> Program::parse(const double* tape, size_t length,
       stage.tasks += command.tasks;
       stage.commands.push_back(command);
     }
+    stage.before = program->commands;
+    program->commands += static_cast<int>(stage.commands.size());
     program->stages.push_back(std::move(stage));
   }
   for (int i = 0; workspace && i < threads; i++) {

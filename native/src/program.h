@@ -10,16 +10,22 @@
 
 namespace dejavu {
 
+// Nanoseconds since some moment.
+int64_t now();
+
 struct Stage {
   std::vector<Command> commands;
   std::vector<int> first;  // first task of each command
   int tasks = 0;
+  int before = 0;  // commands of earlier stages
 
-  void run(int task, float* workspace) const;
+  // `nanoseconds`, where not null, has a place for each command of the program, which the time is added to.
+  void run(int task, float* workspace, int64_t* nanoseconds) const;
 };
 
 struct Program {
   std::vector<Stage> stages;
+  int commands = 0;
   std::vector<std::shared_ptr<Memory>> memory;  // everything the commands point into
   std::vector<std::shared_ptr<Memory>> workspaces;  // one a thread
   std::vector<std::shared_ptr<Memory>> shared;      // one a command that asks for it

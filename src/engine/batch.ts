@@ -11,8 +11,10 @@ import {
   type Model,
   type StepOptions,
   StepProgram,
+  type StepRun,
   type StepUsage,
 } from './step.ts';
+import type { StepTimes } from './step-times.ts';
 
 /** Rows of one prefill run; a longer prompt takes several. */
 const chunkRows = 128;
@@ -143,6 +145,17 @@ export class Batch implements Disposable {
     return step.logits();
   }
 
+  /** Where the time of such a step goes; undefined where the backend cannot tell. */
+  async timeDecode(
+    sequences: ArrayLike<number>,
+    ids: ArrayLike<number>,
+    method = this.#method,
+  ): Promise<StepTimes | undefined> {
+    const rows = { tokens: Int32Array.from(ids), sequences: Int32Array.from(sequences) };
+    const step = await this.extend('decode', rows, { logits: 'all' }, { method, timed: true });
+    return step.times;
+  }
+
   /** What the latest decode step read and computed. */
   usage(): Promise<StepUsage> {
     if (!this.#decode) throw new EngineError('INTERNAL', 'no decode step has run');
@@ -177,15 +190,16 @@ export class Batch implements Disposable {
     kind: string,
     rows: Rows,
     options: Omit<StepOptions, 'rows' | 'limits'>,
-    run: { method?: Sparsity; expected?: Int32Array | Float32Array } = {},
+    run: { method?: Sparsity } & Pick<StepRun, 'expected' | 'timed'> = {},
   ): Promise<StepProgram> {
     const lengths = this.#lengths.slice();
     const positions = rows.sequences.map((sequence) => lengths[sequence]++);
     for (const sequence of new Set(rows.sequences))
       this.#expectRoom(sequence, lengths[sequence] - this.#lengths[sequence]);
-    const step = await this.#program(kind, rows.tokens.length, options, run.method ?? dense);
-    if (run.method) this.#decode = step;
-    await step.run({ ...rows, positions, ...(run.expected && { expected: run.expected }) });
+    const { method, ...rest } = run;
+    const step = await this.#program(kind, rows.tokens.length, options, method ?? dense);
+    if (method) this.#decode = step;
+    await step.run({ ...rows, ...rest, positions });
     this.#lengths.set(lengths);
     return step;
   }

@@ -10,6 +10,7 @@ import { type Command, Recorder } from '../program.ts';
 import type { Limits, Selection, Selector, Site, Sparsity } from '../sparsity.ts';
 import { dense } from '../sparsity/dense.ts';
 import { byteLength, type Tensor } from '../tensor.ts';
+import { type StepTimes, stepTimes } from './step-times.ts';
 
 /** A checkpoint in a backend's memory, ready to record steps. */
 export interface Model {
@@ -35,6 +36,17 @@ export interface StepOptions {
   readonly hidden?: boolean;
   /** Where choosing pays. Default: everywhere. */
   readonly limits?: Limits | undefined;
+}
+
+/** One run's tokens [T], at positions [T] of the texts `sequences` [T]. */
+export interface StepRun {
+  readonly tokens: Int32Array;
+  readonly positions: Int32Array;
+  readonly sequences: Int32Array;
+  /** What the measure compares with. */
+  readonly expected?: Int32Array | Float32Array;
+  /** Measure where the time goes. */
+  readonly timed?: boolean;
 }
 
 /** What one run of a step read and computed. */
@@ -63,6 +75,7 @@ export class StepProgram implements Disposable {
   readonly #description: Description;
   readonly #program: Program;
   #positions = new Int32Array();
+  #times: StepTimes | undefined;
 
   constructor(
     backend: Backend,
@@ -114,20 +127,24 @@ export class StepProgram implements Disposable {
   }
 
   /** Run with T tokens at T positions of their texts. */
-  async run(rows: {
-    tokens: Int32Array;
-    positions: Int32Array;
-    sequences: Int32Array;
-    /** What the measure compares with. */
-    expected?: Int32Array | Float32Array;
-  }): Promise<void> {
-    const { tokens, positions, sequences, expected } = rows;
+  async run(rows: StepRun): Promise<void> {
+    const { tokens, positions, sequences, expected, timed } = rows;
     this.#backend.write(this.#inputs.tokens, tokens);
     this.#backend.write(this.#inputs.positions, positions);
     this.#backend.write(this.#inputs.sequences, sequences);
     if (expected && this.#expected) this.#backend.write(this.#expected, expected);
     this.#positions = positions.slice();
-    await this.#backend.run(this.#program);
+    if (timed && this.#backend.time) {
+      const times = await this.#backend.time(this.#program);
+      this.#times = stepTimes(this.#program.recording, times, this.#backend.info.threads);
+    } else {
+      await this.#backend.run(this.#program);
+    }
+  }
+
+  /** Where the time of the latest timed run went; undefined where the backend cannot tell. */
+  get times(): StepTimes | undefined {
+    return this.#times;
   }
 
   /** Logits [T, V], or [1, V] where only the last row's were wanted. */

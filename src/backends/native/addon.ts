@@ -28,8 +28,15 @@ export interface Addon {
   /** `memory`: the pieces that the tape's operands name by number. */
   compile(device: DeviceHandle, tape: Float64Array, memory: readonly MemoryHandle[]): ProgramHandle;
   release(program: ProgramHandle): void;
-  /** Programs run one after the other, in the order of calls. */
-  run(device: DeviceHandle, program: ProgramHandle): Promise<void>;
+  /**
+   * Programs run one after the other, in the order of calls. `timed`: resolves with the seconds it took, then
+   * those each command took, all threads together.
+   */
+  run(
+    device: DeviceHandle,
+    program: ProgramHandle,
+    timed: boolean,
+  ): Promise<Float64Array | undefined>;
 }
 
 /** The package's own folder: where `build/` and `prebuilds/` lie, from `src/` and from `dist/`. */

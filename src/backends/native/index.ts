@@ -4,6 +4,7 @@ import type {
   BackendInfo,
   BackendOptions,
   Program,
+  RunTimes,
 } from '../../backend.ts';
 import { EngineError } from '../../errors.ts';
 import { weightTypes } from '../../ops/shape.ts';
@@ -62,7 +63,7 @@ class NativeBackend implements Backend {
   readonly #addon: Addon;
   readonly #device: DeviceHandle;
   readonly #kernels: readonly string[];
-  #last: Promise<void> = Promise.resolve();
+  #last: Promise<unknown> = Promise.resolve();
 
   constructor(addon: Addon, isa: string, threads: number) {
     this.#addon = addon;
@@ -129,9 +130,18 @@ class NativeBackend implements Backend {
   }
 
   async run(program: Program): Promise<void> {
-    const run = this.#addon.run(this.#device, (program as NativeProgram).handle);
+    await this.#run(program, false);
+  }
+
+  async time(program: Program): Promise<RunTimes> {
+    const [seconds, ...commands] = (await this.#run(program, true))!;
+    return { seconds, commands };
+  }
+
+  #run(program: Program, timed: boolean): Promise<Float64Array | undefined> {
+    const run = this.#addon.run(this.#device, (program as NativeProgram).handle, timed);
     this.#last = run;
-    await run;
+    return run;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -59,14 +59,28 @@ function describe({ machine, model, synthetic, runs, peers = [] }: BenchResult):
       [
         ...['method', 'weights', 'phase', 'batch', 'tokens/s (min–max)', 'beside the first'],
         ...(peer ? [`beside ${peer.name}`] : []),
-        ...['read a token', 'of bandwidth', 'neurons', 'heads', 'time for selecting'],
+        ...['read a token', 'of bandwidth', 'neurons', 'heads'],
       ],
       ...runs.map((run) => row(run, peers)),
       ...peers.map(peerRow),
     ]),
     ...runs.flatMap(breakEven),
+    ...timesTable(runs),
     ...new Set(peers.map(about)),
   ].join('');
+}
+
+/** Where the time of decode steps goes. */
+function timesTable(runs: readonly BenchRun[]): string[] {
+  const rows = runs.flatMap(({ method, weights, batch, times }) =>
+    times ? [[method, weights, String(batch), ...Object.values(times).map(percent)]] : [],
+  );
+  if (!rows.length) return [];
+  const heads = ['whole matrices', 'selected rows', 'attention', 'choosing', 'the rest', 'waiting'];
+  return [
+    '\nwhere the time of decode steps goes\n',
+    table([['method', 'weights', 'batch', ...heads], ...rows]),
+  ];
 }
 
 /** Where several texts together choose less than all. */
@@ -91,7 +105,6 @@ function row(run: BenchRun, peers: readonly PeerRun[]): string[] {
     percent(run.bandwidthShare),
     percent(run.density.neurons),
     percent(run.density.heads),
-    percent(run.predictorShare),
   ];
 }
 

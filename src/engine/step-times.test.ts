@@ -1,0 +1,52 @@
+import { expect, test } from 'vitest';
+import { openBackend } from '../backends/index.ts';
+import { native } from '../backends/native/index.ts';
+import { attention } from '../ops/attention.ts';
+import { linear } from '../ops/linear.ts';
+import { norm } from '../ops/norm.ts';
+import { selectTop } from '../ops/select.ts';
+import { Recorder } from '../program.ts';
+import { reshape } from '../tensor.ts';
+import { stepTimes } from './step-times.ts';
+
+test('commands are told apart by what they read and write, and what is left is waiting', async () => {
+  const { backend: opened } = await openBackend('reference', {});
+  await using backend = opened;
+  const x = backend.allocate('f32', [1, 8], 'state');
+  const rows = backend.allocate('i32', [1], 'state');
+  const weights = backend.allocate('f32', [8, 8], 'weights');
+  const gain = backend.allocate('f32', [8], 'weights');
+  const predictor = backend.allocate('f32', [8, 8], 'predictor');
+  const [keys, values] = [1, 2].map(() => backend.allocate('f32', [1, 1, 4, 8], 'kv'));
+  const g = new Recorder();
+  const scores = linear(g, { x, w: predictor });
+  const select = selectTop(g, scores, 2);
+  const y = linear(g, { x: norm(g, x, { weight: gain, eps: 1e-5 }), w: weights, select });
+  const z = linear(g, { x: y, w: weights });
+  const q = reshape(z, [1, 1, 8]);
+  attention(g, { q, keys, values, sequences: rows, slots: rows }, { scale: 1 });
+  const recording = g.finish();
+  const seconds: Record<string, number> = { linear: 1, selectTop: 2, norm: 3, attention: 4 };
+  const commands = recording.stages.flat().map(({ op }) => seconds[op.name]);
+  const times = stepTimes(recording, { seconds: 10, commands }, 2);
+  expect(times.choosing).toBeCloseTo(3 / 20);
+  expect(times.selected).toBeCloseTo(1 / 20);
+  expect(times.whole).toBeCloseTo(1 / 20);
+  expect(times.attention).toBeCloseTo(4 / 20);
+  expect(times.rest).toBeCloseTo(3 / 20);
+  expect(times.waiting).toBeCloseTo(8 / 20);
+});
+
+test.skipIf(!native.isas().length)('the native backend times every command', async () => {
+  const { backend: opened } = await openBackend('native', { threads: 2 });
+  await using backend = opened;
+  const x = backend.allocate('f32', [1, 8], 'state');
+  const weights = backend.allocate('f32', [8, 8], 'weights');
+  const g = new Recorder();
+  g.keep(linear(g, { x: linear(g, { x, w: weights }), w: weights }));
+  const program = backend.compile(g.finish());
+  const times = await backend.time!(program);
+  expect(times.commands).toHaveLength(2);
+  expect(times.commands.every((seconds) => seconds >= 0 && seconds <= times.seconds)).toBe(true);
+  program.release();
+});
