@@ -185,9 +185,8 @@ export function codeWriter(
     if (bits === 8) codes.set(chosen, start);
     else
       for (let i = 0; i < padded; i++) {
-        // Behind the last element are zeros, or minima.
-        const code = i < columns ? chosen[i] - low : affine ? 0 : -low;
-        codes[start + int4Byte(i)] |= code << (i & 16 ? 4 : 0);
+        const code = i < columns ? chosen[i] : 0;
+        codes[start + int4Byte(i)] |= (code - low) << (i & 16 ? 4 : 0);
       }
   };
 }

@@ -89,6 +89,7 @@ export const linearOp: Op<'x' | 'w' | 'bias' | 'select' | 'y', 'activation' | 'b
         make(1, 64, 33, { w, bias: true, activation: 'relu' }),
         make(1, 301, 130, { w }),
         make(3, 95, 17, { w, bias: true, activation: 'silu' }),
+        make(2, 1100, 9, { w }),
         make(37, 130, 51, { w, activation: 'gelu' }),
         make(1, 257, 40, { w, share: 0 }),
         make(1, 257, 40, { w, share: 0.05, bias: true }),

@@ -118,7 +118,7 @@ static void encode_row(DType type, const float* row, int64_t E, uint8_t* out) {
     for (; e < E; e += format.group)
       encode_group(type, row, e, least(format.group, E - e), out, scales + e / format.group,
                    minima + e / format.group);
-    // Behind the last element are zeros, or minima.
+    // Behind the last element codes are 0.
     for (e = E; format.bits == 4 && !format.minima && e < round_up(E, group_size); e++)
       put_half(out, e, 8);
   }
