@@ -29,7 +29,9 @@ export async function asGguf(folder: string): Promise<Uint8Array<ArrayBuffer>> {
         `${name}.${key}`,
         value,
       ]),
-      ['tokenizer.ggml.eos_token_id', Number(config.eos_token_id ?? 2)],
+      ...(config.eos_token_id == null
+        ? []
+        : [['tokenizer.ggml.eos_token_id', Number(config.eos_token_id)] as const]),
     ],
     tensors: [...written, ...(scalingFactors(config) ?? [])],
   });
@@ -189,8 +191,131 @@ const gptNeoX: Conversion = {
       : undefined,
 };
 
+const qwen2: Conversion = {
+  name: 'qwen2',
+  metadata: llamaMetadata,
+  names: llamaNames('model.layers'),
+};
+const qwen3: Conversion = { ...qwen2, name: 'qwen3' };
+
+const mistral: Conversion = {
+  ...llama,
+  metadata: (c) => ({
+    ...llamaMetadata(c),
+    ...(c.sliding_window ? { 'attention.sliding_window': Number(c.sliding_window) } : {}),
+  }),
+};
+
+/** Of a block as BLOOM and Falcon name its parts. */
+const transformerNames = {
+  'transformer.word_embeddings': 'token_embd',
+  'transformer.word_embeddings_layernorm': 'token_embd_norm',
+  'transformer.ln_f': 'output_norm',
+  'transformer.h.{}.input_layernorm': 'blk.{}.attn_norm',
+  'transformer.h.{}.ln_mlp': 'blk.{}.attn_norm',
+  'transformer.h.{}.ln_attn': 'blk.{}.attn_norm_2',
+  'transformer.h.{}.post_attention_layernorm': 'blk.{}.ffn_norm',
+  'transformer.h.{}.self_attention.query_key_value': 'blk.{}.attn_qkv',
+  'transformer.h.{}.self_attention.dense': 'blk.{}.attn_output',
+  'transformer.h.{}.mlp.dense_h_to_4h': 'blk.{}.ffn_up',
+  'transformer.h.{}.mlp.dense_4h_to_h': 'blk.{}.ffn_down',
+};
+
+const bloom: Conversion = {
+  name: 'bloom',
+  metadata: (c) => ({
+    context_length: Number(c.seq_length ?? 2048),
+    embedding_length: Number(c.hidden_size ?? c.n_embed),
+    feed_forward_length: 4 * Number(c.hidden_size ?? c.n_embed),
+    block_count: Number(c.n_layer),
+    'attention.head_count': Number(c.n_head),
+    'attention.layer_norm_epsilon': float(c.layer_norm_epsilon),
+  }),
+  names: transformerNames,
+  change: (to, tensor, c) =>
+    to === 'blk.{}.attn_qkv' ? ungroup(Number(c.n_head), Number(c.n_head), tensor) : undefined,
+};
+
+const falconGroups = (c: Config): number =>
+  c.new_decoder_architecture ? Number(c.num_kv_heads) : 1;
+
+const falcon: Conversion = {
+  name: 'falcon',
+  metadata: (c) => ({
+    context_length: Number(c.max_position_embeddings ?? 2048),
+    embedding_length: Number(c.hidden_size),
+    feed_forward_length: Number(c.ffn_hidden_size),
+    block_count: Number(c.num_hidden_layers),
+    'attention.head_count': Number(c.num_attention_heads),
+    'attention.head_count_kv': falconGroups(c),
+    'attention.layer_norm_epsilon': float(c.layer_norm_epsilon),
+  }),
+  names: transformerNames,
+  change: (to, tensor, c) =>
+    to === 'blk.{}.attn_qkv'
+      ? ungroup(Number(c.num_attention_heads), falconGroups(c), tensor)
+      : undefined,
+};
+
+const mpt: Conversion = {
+  name: 'mpt',
+  metadata: (c) => {
+    const attention = c.attn_config as Config;
+    return {
+      context_length: Number(c.max_seq_len),
+      embedding_length: Number(c.d_model),
+      block_count: Number(c.n_layers),
+      feed_forward_length: Number(c.expansion_ratio ?? 4) * Number(c.d_model),
+      'attention.head_count': Number(c.n_heads),
+      'attention.layer_norm_epsilon': float(1e-5),
+      'attention.max_alibi_bias': float(attention.alibi_bias_max ?? 8),
+      ...(attention.clip_qkv ? { 'attention.clamp_kqv': float(attention.clip_qkv) } : {}),
+    };
+  },
+  names: {
+    'transformer.wte': 'token_embd',
+    'transformer.norm_f': 'output_norm',
+    'transformer.blocks.{}.norm_1': 'blk.{}.attn_norm',
+    'transformer.blocks.{}.norm_2': 'blk.{}.ffn_norm',
+    'transformer.blocks.{}.attn.Wqkv': 'blk.{}.attn_qkv',
+    'transformer.blocks.{}.attn.out_proj': 'blk.{}.attn_output',
+    'transformer.blocks.{}.ffn.up_proj': 'blk.{}.ffn_up',
+    'transformer.blocks.{}.ffn.down_proj': 'blk.{}.ffn_down',
+  },
+};
+
+const gpt2: Conversion = {
+  name: 'gpt2',
+  metadata: (c) => ({
+    block_count: Number(c.n_layer),
+    context_length: Number(c.n_positions),
+    embedding_length: Number(c.n_embd),
+    feed_forward_length: Number(c.n_inner ?? 4 * Number(c.n_embd)),
+    'attention.head_count': Number(c.n_head),
+    'attention.layer_norm_epsilon': float(c.layer_norm_epsilon),
+  }),
+  names: {
+    'transformer.wte': 'token_embd',
+    'transformer.wpe': 'position_embd',
+    'transformer.ln_f': 'output_norm',
+    'transformer.h.{}.ln_1': 'blk.{}.attn_norm',
+    'transformer.h.{}.ln_2': 'blk.{}.ffn_norm',
+    'transformer.h.{}.attn.c_attn': 'blk.{}.attn_qkv',
+    'transformer.h.{}.attn.c_proj': 'blk.{}.attn_output',
+    'transformer.h.{}.mlp.c_fc': 'blk.{}.ffn_up',
+    'transformer.h.{}.mlp.c_proj': 'blk.{}.ffn_down',
+  },
+  // GPT2Model.modify_tensors transposes every matrix of a block.
+  change: (to, tensor) =>
+    to.startsWith('blk.') && tensor.shape.length === 2
+      ? permuted(tensor, tensor.shape, [1, 0], [...tensor.shape].reverse())
+      : undefined,
+};
+
 /** By `model_type`. */
-const conversions: Readonly<Record<string, Conversion>> = { llama, gpt_neox: gptNeoX };
+const conversions: Readonly<Record<string, Conversion>> = {
+  ...{ bloom, falcon, gpt2, gpt_neox: gptNeoX, llama, mistral, mpt, qwen2, qwen3 },
+};
 
 /** LlamaModel.generate_extra_tensors: what Llama 3.1 divides its rotary frequencies by. */
 function scalingFactors(c: Config) {

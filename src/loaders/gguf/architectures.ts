@@ -117,7 +117,8 @@ const llama: Architecture = {
   name: 'llama',
   config: (m, has) => ({
     ...llamaConfig(m),
-    model_type: 'llama',
+    // Mistral's files say llama.
+    model_type: m.whole('~.attention.sliding_window') ? 'mistral' : 'llama',
     attention_bias: has('blk.0.attn_q.bias'),
     mlp_bias: has('blk.0.ffn_up.bias'),
   }),

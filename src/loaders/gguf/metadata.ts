@@ -1,5 +1,5 @@
 import { EngineError } from '../../errors.ts';
-import type { GgufHeader, MetadataValue } from './reader.ts';
+import type { GgufHeader, MetadataValue, Numbers } from './reader.ts';
 
 /** Metadata of a file by key, as what they must be. `~` stands for the name of the architecture. */
 export class Metadata {
@@ -23,7 +23,7 @@ export class Metadata {
   /** A whole number; of an array, which has one for each layer, the value that all have. */
   whole(key: string): number | undefined {
     return this.#get(key, 'a whole number >= 0, the same in every layer', (value) => {
-      const one = value instanceof Float64Array && new Set(value).size === 1 ? value[0] : value;
+      const one = ArrayBuffer.isView(value) && new Set(value).size === 1 ? value[0] : value;
       return typeof one === 'number' && Number.isSafeInteger(one) && one >= 0 ? one : undefined;
     });
   }
@@ -45,10 +45,8 @@ export class Metadata {
     return this.#get(key, 'texts', (value) => (Array.isArray(value) ? value : undefined));
   }
 
-  numbers(key: string): Float64Array | undefined {
-    return this.#get(key, 'numbers', (value) =>
-      value instanceof Float64Array ? value : undefined,
-    );
+  numbers(key: string): Numbers | undefined {
+    return this.#get(key, 'numbers', (value) => (ArrayBuffer.isView(value) ? value : undefined));
   }
 
   #key(key: string): string {

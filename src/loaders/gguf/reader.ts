@@ -16,7 +16,18 @@ export interface GgufHeader {
   readonly tensors: ReadonlyMap<string, GgufTensor>;
 }
 
-export type MetadataValue = number | boolean | string | readonly string[] | Float64Array;
+export type MetadataValue = number | boolean | string | readonly string[] | Numbers;
+
+/** As many bytes an element as in the file. */
+export type Numbers =
+  | Uint8Array
+  | Int8Array
+  | Uint16Array
+  | Int16Array
+  | Uint32Array
+  | Int32Array
+  | Float32Array
+  | Float64Array;
 
 export interface GgufTensor extends Layout {
   readonly name: string;
@@ -43,21 +54,25 @@ export async function readGguf(source: Source): Promise<GgufHeader> {
   }
 }
 
-/** Smallest number of bytes each type of value takes in an array, and how it is read. */
-const scalars: Readonly<Record<number, readonly [bytes: number, read: Read]>> = {
-  0: [1, (view, at) => view.getUint8(at)],
-  1: [1, (view, at) => view.getInt8(at)],
-  2: [2, (view, at) => view.getUint16(at, true)],
-  3: [2, (view, at) => view.getInt16(at, true)],
-  4: [4, (view, at) => view.getUint32(at, true)],
-  5: [4, (view, at) => view.getInt32(at, true)],
-  6: [4, (view, at) => view.getFloat32(at, true)],
-  7: [1, (view, at) => view.getUint8(at)],
-  10: [8, (view, at) => Number(view.getBigUint64(at, true))],
-  11: [8, (view, at) => Number(view.getBigInt64(at, true))],
-  12: [8, (view, at) => view.getFloat64(at, true)],
+/** Bytes of a number of each type, how it is read, and what holds many. */
+const scalars: Readonly<Record<number, Scalar>> = {
+  0: [1, (view, at) => view.getUint8(at), Uint8Array],
+  1: [1, (view, at) => view.getInt8(at), Int8Array],
+  2: [2, (view, at) => view.getUint16(at, true), Uint16Array],
+  3: [2, (view, at) => view.getInt16(at, true), Int16Array],
+  4: [4, (view, at) => view.getUint32(at, true), Uint32Array],
+  5: [4, (view, at) => view.getInt32(at, true), Int32Array],
+  6: [4, (view, at) => view.getFloat32(at, true), Float32Array],
+  7: [1, (view, at) => view.getUint8(at), Uint8Array],
+  10: [8, (view, at) => Number(view.getBigUint64(at, true)), Float64Array],
+  11: [8, (view, at) => Number(view.getBigInt64(at, true)), Float64Array],
+  12: [8, (view, at) => view.getFloat64(at, true), Float64Array],
 };
-type Read = (view: DataView, at: number) => number;
+type Scalar = readonly [
+  bytes: number,
+  read: (view: DataView, at: number) => number,
+  many: new (length: number) => Numbers,
+];
 const booleanType = 7;
 const textType = 8;
 const arrayType = 9;
@@ -177,13 +192,15 @@ class HeaderParser {
       this.#expectRoom(count, 8, shown(key));
       return Array.from({ length: count }, () => this.#text(shown(key)));
     }
-    const [bytes, read] = this.#scalar(of, key);
+    const [bytes, read, Many] = this.#scalar(of, key);
     this.#expectRoom(count, bytes, shown(key));
     const at = this.#take(count * bytes, shown(key));
-    return Float64Array.from({ length: count }, (_, i) => read(this.#view, at + i * bytes));
+    const values = new Many(count);
+    for (let i = 0; i < count; i++) values[i] = read(this.#view, at + i * bytes);
+    return values;
   }
 
-  #scalar(type: number, what: string): readonly [bytes: number, read: Read] {
+  #scalar(type: number, what: string): Scalar {
     const scalar = Object.hasOwn(scalars, type) ? scalars[type] : undefined;
     if (scalar) return scalar;
     throw this.#fail(`${shown(what)} is of type ${type}`, 'a number, a text or an array of them');
