@@ -10,8 +10,7 @@ export interface Peer {
   open(): Promise<OpenedPeer>;
 }
 
-/** Sessions are disposed of before it. */
-export interface OpenedPeer extends AsyncDisposable {
+export interface OpenedPeer {
   readonly name: string;
   /** Of the package and of what it wraps. */
   readonly version: string;

@@ -48,7 +48,7 @@ export async function bench(
   const runs: BenchRun[] = [];
   const peers: PeerRun[] = [];
   const { memoryLimit, signal } = options;
-  await using peer = await (options.peer === undefined ? undefined : findPeer(options.peer).open());
+  const peer = options.peer === undefined ? undefined : await findPeer(options.peer).open();
   const measure = async (subject: Subject, bandwidthGBs: number): Promise<void> => {
     await using session = await peer?.prepare(subject.model, {
       threads: subject.backend.info.threads,

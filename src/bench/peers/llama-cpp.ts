@@ -14,31 +14,46 @@ const versions = '3.22';
 export const llamaCpp: Peer = {
   name: 'llama.cpp',
   async open(): Promise<OpenedPeer> {
-    const library = await importPackage<typeof import('node-llama-cpp')>(
-      'node-llama-cpp',
-      versions,
-    );
-    const said: string[] = [];
-    const llama = await library
-      .getLlama({
-        build: 'never',
-        gpu: false,
-        maxThreads: 0,
-        progressLogs: false,
-        logLevel: library.LlamaLogLevel.info,
-        logger: (_, message) => said.push(message),
-      })
-      .catch((cause: unknown) => {
-        throw unusable(`does not start (${(cause as Error).message})`, cause);
-      });
+    const { llama, said, version } = await (started ??= start().catch((error: unknown) => {
+      started = undefined;
+      throw error;
+    }));
     return {
       name: llamaCpp.name,
-      version: `${llama.llamaCppRelease.release} (node-llama-cpp ${await library.getModuleVersion()})`,
+      version,
       prepare: (model, options) => prepare(llama, said, model, options),
-      [Symbol.asyncDispose]: () => llama.dispose(),
     };
   },
 };
+
+interface Started {
+  readonly llama: Llama;
+  /** Lines of its log. */
+  readonly said: string[];
+  readonly version: string;
+}
+
+/** Once in a process: where the package is started again, its log goes to the terminal. */
+let started: Promise<Started> | undefined;
+
+async function start(): Promise<Started> {
+  const library = await importPackage<typeof import('node-llama-cpp')>('node-llama-cpp', versions);
+  const said: string[] = [];
+  const llama = await library
+    .getLlama({
+      build: 'never',
+      gpu: false,
+      maxThreads: 0,
+      progressLogs: false,
+      logLevel: library.LlamaLogLevel.info,
+      logger: (_, message) => said.push(message),
+    })
+    .catch((cause: unknown) => {
+      throw unusable(`does not start (${(cause as Error).message})`, cause);
+    });
+  const version = `${llama.llamaCppRelease.release} (node-llama-cpp ${await library.getModuleVersion()})`;
+  return { llama, said, version };
+}
 
 async function prepare(
   llama: Llama,
@@ -64,10 +79,9 @@ async function prepare(
       sequences: options.sequences,
       threads: options.threads,
     });
-    return session(context, describe(llama, said, gguf, model), options, async () => {
-      await context.dispose();
-      await loaded.dispose();
-    });
+    // Disposes of its contexts too.
+    const release = (): Promise<void> => loaded.dispose();
+    return session(context, describe(llama, said, gguf, model), options, release);
   } catch (error) {
     await loaded.dispose();
     throw error;

@@ -29,7 +29,6 @@ declare module 'node-llama-cpp' {
       useMmap: boolean;
       loadSignal?: AbortSignal;
     }): Promise<LlamaModel>;
-    dispose(): Promise<void>;
   }
 
   export interface LlamaModel {
@@ -39,6 +38,7 @@ declare module 'node-llama-cpp' {
       sequences: number;
       threads: number;
     }): Promise<LlamaContext>;
+    /** And of its contexts. */
     dispose(): Promise<void>;
   }
 
@@ -55,6 +55,5 @@ declare module 'node-llama-cpp' {
       decodeBatch(): Promise<void>;
       removeTokenCellsFromSequence(sequence: number, start: number, end: number): boolean;
     };
-    dispose(): Promise<void>;
   }
 }
