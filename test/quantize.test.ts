@@ -148,10 +148,13 @@ describe('a folder', () => {
       const { bits, group, minima: zeroPoint } = formatOf(type);
       const { output } = await make('llama-bias', { bits, group, zeroPoint });
       const values: Float32Array[] = [];
-      for (const backend of opens) values.push(await logits(output, { backend }));
+      for (const backend of opens)
+        values.push(await logits(output, { backend, activations: 'f32' }));
+      // Native rounds what 4-bit codes of down projections are multiplied by (ops/linear-transposed.ts).
+      const tolerance = bits === 4 ? 5e-4 : 1e-5;
       const peak = values[0].reduce((most, x) => Math.max(most, Math.abs(x)), 0);
       for (const other of values)
-        other.forEach((x, i) => expect(Math.abs(x - values[0][i]) / peak).toBeLessThan(1e-5));
+        other.forEach((x, i) => expect(Math.abs(x - values[0][i]) / peak).toBeLessThan(tolerance));
     },
   );
 
