@@ -11,6 +11,7 @@ import { ggufModel } from '../src/bench/peers/architectures.ts';
 import { importPackage } from '../src/bench/peers/package.ts';
 import { bench } from '../src/bench/run.ts';
 import { run } from '../src/cli/run.ts';
+import type { WeightType } from '../src/loaders/convert.ts';
 import { temporaryFile } from '../src/loaders/fs.ts';
 import { syntheticCheckpoint } from '../src/loaders/synthetic.ts';
 import { byteLength } from '../src/tensor.ts';
@@ -91,7 +92,7 @@ const llamaLike = {
 const backend = await reference.open({});
 
 describe('a model for llama.cpp', () => {
-  const prepared = (config: object, dtype: 'f32' | 'f16' | 'int8' | 'int4') => {
+  const prepared = (config: object, dtype: WeightType) => {
     const model = syntheticCheckpoint(config, backend, { dtype });
     const matrices = Object.entries(model.family.weights(model.config)).filter(
       ([name, { kind }]) => kind === 'matrix' && name !== 'positions',
@@ -117,7 +118,7 @@ describe('a model for llama.cpp', () => {
       },
     ],
   ])('of %s has every matrix of ours in as many bytes', (_, architecture, config) => {
-    for (const dtype of ['f32', 'f16', 'int8', 'int4'] as const) {
+    for (const dtype of ['f32', 'f16', 'int8', 'int4', 'int4z'] as const) {
       const { gguf, ours } = prepared(config, dtype);
       const matrices = gguf.tensors.filter(({ shape }) => shape.length > 1);
       expect(matrices.reduce((sum, tensor) => sum + ggufBytes(tensor), 0)).toBe(ours);
@@ -149,6 +150,8 @@ describe('a model for llama.cpp', () => {
     const odd = { ...llamaLike, model_type: 'llama', intermediate_size: 80 };
     expect(() => prepared(odd, 'int4')).toThrow(/stores Q4_0 in rows of a multiple of 32/);
     expect(() => prepared(odd, 'f16')).not.toThrow();
+    const whole = { ...optLike, model_type: 'opt' };
+    expect(() => prepared(whole, 'int4g64')).toThrow(/no type of as many bytes as int4g64/);
   });
 });
 

@@ -26,6 +26,7 @@ const tensors = [
   tensor('bias', 'F32', [7], 0),
   tensor('bytes', 'Q8_0', [6, 64]),
   tensor('nibbles', 'Q4_0', [40_000, 64]),
+  tensor('minimum', 'Q4_1', [40_000, 64]),
   tensor('plain', 'F32', [4, 8]),
 ];
 
@@ -73,20 +74,26 @@ test('constants are what they are', async () => {
     expect([norm.readFloatLE(4 * i), bias.readFloatLE(4 * i)]).toEqual([1, 0]);
 });
 
+/** The nibble that holds element i of a block. */
+const nibble = (block: Buffer, from: number, i: number): number =>
+  (block[from + (i % 16)] >> (i < 16 ? 0 : 4)) & 15;
+
 test.each([
-  ['bytes', 34, (block: Buffer, i: number) => block.readInt8(2 + i)],
+  ['bytes', 34, (block: Buffer, scale: number, i: number) => scale * block.readInt8(2 + i)],
+  ['nibbles', 18, (block: Buffer, scale: number, i: number) => scale * (nibble(block, 2, i) - 8)],
   [
-    'nibbles',
-    18,
-    (block: Buffer, i: number) => ((block[2 + (i % 16)] >> (i < 16 ? 0 : 4)) & 15) - 8,
+    'minimum',
+    20,
+    (block: Buffer, scale: number, i: number) =>
+      scale * nibble(block, 4, i) + f16ToF32[block.readUInt16LE(2)],
   ],
-] as const)('%s keep activations finite: variance 1 / columns', async (name, blockBytes, code) => {
+] as const)('%s keep activations finite: variance 1 / columns', async (name, blockBytes, value) => {
   const data = await stored(name);
   let [sum, count] = [0, 0];
   for (let at = 0; at < data.length; at += blockBytes) {
     const block = data.subarray(at, at + blockBytes);
     const scale = f16ToF32[block.readUInt16LE(0)];
-    for (let i = 0; i < 32; i++, count++) sum += (scale * code(block, i)) ** 2;
+    for (let i = 0; i < 32; i++, count++) sum += value(block, scale, i) ** 2;
   }
   expect((sum / count) * 64).toBeGreaterThan(0.8);
   expect((sum / count) * 64).toBeLessThan(1.2);

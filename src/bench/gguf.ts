@@ -4,7 +4,7 @@ import { layoutNamed } from '../loaders/gguf/types.ts';
 import { size } from '../tensor.ts';
 
 /** Types a file of random weights is written in, by their numbers in it. */
-const numbers = { F32: 0, F16: 1, Q4_0: 2, Q8_0: 8 } as const;
+const numbers = { F32: 0, F16: 1, Q4_0: 2, Q4_1: 3, Q8_0: 8 } as const;
 
 export type GgufType = keyof typeof numbers;
 
@@ -105,10 +105,13 @@ function makeBlocks(
   else if (type === 'F16')
     for (let i = 0; i < count; i++) view.setUint16(2 * i, f32ToF16(value()), true);
   else {
-    // A scale, then codes: any byte is a code of Q8_0, or two of Q4_0.
+    // A scale, of Q4_1 a minimum, then codes: any byte is a code of Q8_0, or two of the others.
     const scale = f32ToF16(largest / (type === 'Q8_0' ? 128 : 8));
     for (let i = 0; i < bytes.length; i++) bytes[i] = 256 * random();
-    for (let i = 0; i < count; i++) view.setUint16(i * blockBytes, scale, true);
+    for (let at = 0; at < bytes.length; at += blockBytes) {
+      view.setUint16(at, scale, true);
+      if (type === 'Q4_1') view.setUint16(at + 2, f32ToF16(-largest), true);
+    }
   }
   return bytes;
 }

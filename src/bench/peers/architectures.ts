@@ -79,6 +79,7 @@ const types: Partial<Record<DType, GgufType>> = {
   f16: 'F16',
   int8: 'Q8_0',
   int4: 'Q4_0',
+  int4z: 'Q4_1',
 };
 
 /** A model of random weights for llama.cpp: every matrix of ours, in its shape and in as many bytes. */
@@ -168,8 +169,13 @@ export function ggufModel({ family, config, description: d, weights }: Model): G
 function storedType(tensor: string, found: readonly Tensor[], shape: readonly number[]): GgufType {
   const dtypes = [...new Set(found.map(({ dtype }) => dtype))];
   const type = types[dtypes[0]];
-  if (!type || dtypes.length > 1)
+  if (dtypes.length > 1)
     throw refusal(`stores ${tensor} in one type, and ours are ${dtypes.join(' and ')}`, 'one type');
+  if (!type)
+    throw refusal(
+      `has no type of as many bytes as ${dtypes[0]}`,
+      `one of ${Object.keys(types).join(', ')}`,
+    );
   if (type.startsWith('Q') && shape[1] % quantGroup)
     throw refusal(
       `stores ${type} in rows of a multiple of ${quantGroup}, and those of ${tensor} are of ${shape[1]}`,
