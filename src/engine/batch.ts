@@ -32,6 +32,8 @@ export interface BatchSetup {
   readonly sequences: number;
   /** Decides what steps of several rows compute in full. Absent: the method is always asked. */
   readonly breakEven?: BreakEven;
+  /** Heads whose keys and values steps of one text compute; default those chosen, the others later. */
+  readonly keys?: StepOptions['keys'];
 }
 
 /** One row a token: what it is, and the text it extends. */
@@ -58,6 +60,10 @@ export class Batch implements Disposable {
   readonly #release: () => void;
   readonly #lengths: Int32Array;
   readonly #admitted = new Set<number>();
+  readonly #keys: StepOptions['keys'];
+  /** Tokens of each text that have keys and values of all heads; the step that left out what others lack. */
+  readonly #complete: Int32Array;
+  readonly #leftOut = new Map<number, StepProgram>();
   /** Least recently used first. */
   #programs: { kind: string; rows: number; method: Sparsity; step: StepProgram }[] = [];
   #decode: StepProgram | undefined;
@@ -72,7 +78,9 @@ export class Batch implements Disposable {
     this.#model = model;
     this.#method = setup.method;
     this.#breakEven = setup.breakEven;
+    this.#keys = setup.keys;
     this.#lengths = new Int32Array(sequences);
+    this.#complete = new Int32Array(sequences);
   }
 
   /** Texts there is room for. */
@@ -90,7 +98,7 @@ export class Batch implements Disposable {
     for (let sequence = 0; sequence < this.sequences; sequence++)
       if (!this.#admitted.has(sequence)) {
         this.#admitted.add(sequence);
-        this.#lengths[sequence] = 0;
+        this.#lengths[sequence] = this.#complete[sequence] = 0;
         return sequence;
       }
     throw new EngineError(
@@ -114,6 +122,7 @@ export class Batch implements Disposable {
   /** Forget everything after the first `length` tokens of a text. */
   truncate(sequence: number, length: number): void {
     this.#lengths[sequence] = Math.min(this.length(sequence), length);
+    this.#complete[sequence] = Math.min(this.#complete[sequence], length);
   }
 
   /** Add tokens to one text by dense prefill; returns logits [V] after the last one. */
@@ -199,9 +208,23 @@ export class Batch implements Disposable {
     const { method, ...rest } = run;
     const step = await this.#program(kind, rows.tokens.length, options, method ?? dense);
     if (method) this.#decode = step;
-    await step.run({ ...rows, ...rest, positions });
+    const texts = new Set(rows.sequences);
+    for (const text of texts) if (this.#leftOut.get(text) !== step) await this.#settle(text);
+    const complete = rows.sequences.map((text) => this.#complete[text]);
+    await step.run({ ...rows, ...rest, positions, complete });
     this.#lengths.set(lengths);
+    for (const text of texts)
+      if (step.leavesOut) this.#leftOut.set(text, step);
+      else this.#complete[text] = lengths[text];
     return step;
+  }
+
+  /** Compute keys and values that the latest steps left out of a text, if any did. */
+  async #settle(text: number): Promise<void> {
+    const [length, complete] = [this.#lengths[text], this.#complete[text]];
+    if (complete < length) await this.#leftOut.get(text)!.settle(text, length, complete);
+    this.#complete[text] = length;
+    this.#leftOut.delete(text);
   }
 
   /** The recorded step, recording it when it is new. */
@@ -224,10 +247,12 @@ export class Batch implements Disposable {
       ...options,
       rows,
       limits,
+      ...(this.#keys ? { keys: this.#keys } : {}),
     });
     this.#programs.push({ kind, rows, method, step });
     const others = this.#programs.filter((p) => p.kind !== 'decode');
     if (others.length > keptPrograms) {
+      for (const [text, by] of this.#leftOut) if (by === others[0].step) await this.#settle(text);
       others[0].step[Symbol.dispose]();
       this.#programs = this.#programs.filter((p) => p !== others[0]);
     }

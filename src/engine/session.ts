@@ -17,7 +17,7 @@ export class Session implements Disposable {
   constructor(
     backend: Backend,
     model: Model,
-    options: { method: Sparsity; policy: KVPolicy; capacity: number },
+    options: { method: Sparsity; policy: KVPolicy; capacity: number; keys?: StepOptions['keys'] },
   ) {
     this.#batch = new Batch(backend, model, { ...options, sequences: 1 });
     this.#text = this.#batch.admit();

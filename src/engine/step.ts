@@ -1,5 +1,5 @@
 import type { Backend, Program } from '../backend.ts';
-import type { Cache } from '../kv.ts';
+import type { Cache, CacheStep } from '../kv.ts';
 import type { CacheShape } from '../kv/cache.ts';
 import type { Description, Family, Forward, Weights } from '../model.ts';
 import type { Read } from '../op.ts';
@@ -36,6 +36,11 @@ export interface StepOptions {
   readonly hidden?: boolean;
   /** Where choosing pays. Default: everywhere. */
   readonly limits?: Limits | undefined;
+  /**
+   * Heads whose keys and values a step of one row computes: those that are chosen, default, the others when
+   * they are chosen again; or all at once, which gives the same results and reads more.
+   */
+  readonly keys?: 'chosen' | 'all';
 }
 
 /** One run's tokens [T], at positions [T] of the texts `sequences` [T]. */
@@ -43,6 +48,8 @@ export interface StepRun {
   readonly tokens: Int32Array;
   readonly positions: Int32Array;
   readonly sequences: Int32Array;
+  /** Of each row's text, how many tokens have keys and values of all heads [T]; default all before it. */
+  readonly complete?: Int32Array;
   /** What the measure compares with. */
   readonly expected?: Int32Array | Float32Array;
   /** Measure where the time goes. */
@@ -64,7 +71,7 @@ export interface StepUsage {
 /** One recorded forward pass of a fixed number of rows, run as often as wanted. */
 export class StepProgram implements Disposable {
   readonly #backend: Backend;
-  readonly #inputs: Readonly<Record<'tokens' | 'positions' | 'sequences', Tensor>>;
+  readonly #inputs: Readonly<Record<'tokens' | 'positions' | 'sequences' | 'complete', Tensor>>;
   /** Targets i32 [T] or reference logits f32 [T, V] of the measure. */
   readonly #expected: Tensor | undefined;
   readonly #forward: Forward;
@@ -74,6 +81,7 @@ export class StepProgram implements Disposable {
   readonly #chosen: Readonly<Record<Site, readonly (Placed | undefined)[]>>;
   readonly #description: Description;
   readonly #program: Program;
+  readonly #settling: ReturnType<CacheStep['settling']>;
   #positions = new Int32Array();
   #times: StepTimes | undefined;
 
@@ -84,19 +92,33 @@ export class StepProgram implements Disposable {
     method: Sparsity,
     options: StepOptions,
   ) {
-    const { rows } = options;
+    const { rows, limits, keys = 'chosen' } = options;
     const input = (): Tensor => backend.allocate('i32', [rows], 'state');
-    const inputs = { tokens: input(), positions: input(), sequences: input() };
+    const inputs = {
+      tokens: input(),
+      positions: input(),
+      sequences: input(),
+      complete: input(),
+    };
     const g = new Recorder({ roundsActivations: model.roundsActivations ?? false });
-    const { limits } = options;
-    const observed = observe(method.begin(g, { ...inputs, limits }), model.description.layers);
+    const { sequences, positions, complete } = inputs;
+    const observed = observe(
+      method.begin(g, { sequences, positions, limits }),
+      model.description.layers,
+    );
+    const cacheStep = cache.begin(g, {
+      sequences,
+      positions,
+      ...(keys === 'chosen' ? { complete } : {}),
+    });
     const forward = model.family.forward(g, model.config, model.weights, {
       tokens: inputs.tokens,
       positions: inputs.positions,
-      cache: cache.begin(g, inputs),
+      cache: cacheStep,
       sparsity: observed.selector,
       logits: options.logits,
     });
+    this.#settling = cacheStep.settling();
     g.keep(forward.logits);
     if (options.hidden) forward.hidden.forEach((h) => g.keep(h));
     if (options.measure === 'loss') {
@@ -132,6 +154,7 @@ export class StepProgram implements Disposable {
     this.#backend.write(this.#inputs.tokens, tokens);
     this.#backend.write(this.#inputs.positions, positions);
     this.#backend.write(this.#inputs.sequences, sequences);
+    this.#backend.write(this.#inputs.complete, rows.complete ?? positions);
     if (expected && this.#expected) this.#backend.write(this.#expected, expected);
     this.#positions = positions.slice();
     if (timed && this.#backend.time) {
@@ -139,6 +162,29 @@ export class StepProgram implements Disposable {
       this.#times = stepTimes(this.#program.recording, times, this.#backend.info.threads);
     } else {
       await this.#backend.run(this.#program);
+    }
+  }
+
+  /** It leaves out keys and values of heads that are not chosen: `settle` makes up for it. */
+  get leavesOut(): boolean {
+    return this.#settling !== undefined;
+  }
+
+  /**
+   * Compute the keys and values that runs of this step have left out of a text of `length` tokens, the first
+   * `complete` of which lack none.
+   */
+  async settle(sequence: number, length: number, complete: number): Promise<void> {
+    this.#backend.write(this.#inputs.sequences, Int32Array.of(sequence));
+    this.#backend.write(this.#inputs.positions, Int32Array.of(length - 1));
+    this.#backend.write(this.#inputs.complete, Int32Array.of(complete));
+    const g = new Recorder();
+    this.#settling?.(g);
+    const program = this.#backend.compile(g.finish());
+    try {
+      await this.#backend.run(program);
+    } finally {
+      program.release();
     }
   }
 
@@ -289,7 +335,11 @@ class Tallies {
 
 /** The cache `sequences` texts of up to `capacity` tokens need. */
 export const cacheShape = (
-  { layers, kvHeads, headDim }: Description,
+  { layers, heads, kvHeads, headDim, hiddenSize }: Description,
   capacity: number,
   sequences = 1,
-): CacheShape => ({ layers, kvHeads, headDim, sequences, capacity });
+): CacheShape => ({
+  ...{ layers, kvHeads, headDim, sequences, capacity },
+  // Where heads share keys and values, making them later saves next to nothing.
+  ...(kvHeads === heads ? { inputs: hiddenSize } : {}),
+});

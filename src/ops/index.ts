@@ -1,5 +1,6 @@
 import type { Op } from '../op.ts';
 import { attentionOp, storeOp } from './attention.ts';
+import { backlogOp, keepInputOp, recentOp } from './backlog.ts';
 import { crossEntropyOp } from './cross-entropy.ts';
 import { divergenceOp } from './divergence.ts';
 import { addOp, clampOp, magnitudeOp, multiplyOp } from './elementwise.ts';
@@ -7,6 +8,7 @@ import { embedOp } from './embed.ts';
 import { encodeOp } from './encode.ts';
 import { linearTransposedOp } from './linear-transposed.ts';
 import { linearOp } from './linear.ts';
+import { linearMissingOp, storeMissingOp } from './missing.ts';
 import { normOp } from './norm.ts';
 import { rotaryAnglesOp, rotaryOp } from './rotary.ts';
 import { rowSumsOp } from './row-sums.ts';
@@ -20,6 +22,7 @@ export const ops: readonly Op[] = [
   adamOp,
   addOp,
   attentionOp,
+  backlogOp,
   bceGradientOp,
   blankOp,
   clampOp,
@@ -27,6 +30,8 @@ export const ops: readonly Op[] = [
   divergenceOp,
   embedOp,
   encodeOp,
+  keepInputOp,
+  linearMissingOp,
   linearOp,
   linearTransposedOp,
   magnitudeOp,
@@ -34,12 +39,14 @@ export const ops: readonly Op[] = [
   noiseOp,
   normOp,
   poolOp,
+  recentOp,
   reluGradientOp,
   rotaryAnglesOp,
   rotaryOp,
   rowSumsOp,
   selectAboveOp,
   selectTopOp,
+  storeMissingOp,
   storeOp,
   tallyOp,
   unionOp,

@@ -136,11 +136,14 @@ export interface LinearInput {
   readonly activation?: Activation;
 }
 
+/** What a product with `w` takes of x: itself, or where activations are rounded, its rounding. */
+export const asInput = (g: Recorder, x: Tensor, w: Tensor): Tensor =>
+  g.roundsActivations && isQuantized(w.dtype) ? g.once(x, () => encode(g, x, 'int8')) : x;
+
 /** Record a `linear`; returns y [T, N]. */
 export function linear(g: Recorder, input: LinearInput): Tensor {
   const { w, bias, select, block = 1, activation = 'none' } = input;
-  const round = g.roundsActivations && isQuantized(w.dtype);
-  const x = round ? g.once(input.x, () => encode(g, input.x, 'int8')) : input.x;
+  const x = asInput(g, input.x, w);
   const y = g.scratch('f32', [x.shape[0], w.shape[0]]);
   g.record(linearOp, { x, w, bias, select, y }, { activation: activationCode(activation), block });
   return y;

@@ -36,22 +36,24 @@ static int tasks(const Command& c, int threads) {
   return split(c.operand[x].dim[0], c.operand[x].size(), threads);
 }
 
-static void run(const Command& c, int task, float*) {
-  const int64_t N = c.operand[x].dim[1], D = c.operand[x].dim[2];
-  const int64_t R = c.operand[angles].dim[1], half = R / 2;
-  const Range rows = share(c.operand[x].dim[0], task, c.tasks);
-  for (int64_t t = rows.begin; t < rows.end; t++) {
-    const float *cosine = c.operand[angles].f32() + t * R, *sine = cosine + half;
-    for (int64_t n = 0; n < N; n++) {
-      const float* in = c.operand[x].f32() + (t * N + n) * D;
-      float* out = c.operand[y].f32() + (t * N + n) * D;
-      for (int64_t i = 0; i < half; i++) {
-        out[i] = in[i] * cosine[i] - in[i + half] * sine[i];
-        out[i + half] = in[i + half] * cosine[i] + in[i] * sine[i];
-      }
-      for (int64_t i = R; i < D; i++) out[i] = in[i];
-    }
+// The first R of D elements turned by R / 2 cosines and sines.
+static void turn(const float* in, const float* cosine, int64_t R, int64_t D, float* out) {
+  const int64_t half = R / 2;
+  const float* sine = cosine + half;
+  for (int64_t i = 0; i < half; i++) {
+    out[i] = in[i] * cosine[i] - in[i + half] * sine[i];
+    out[i + half] = in[i + half] * cosine[i] + in[i] * sine[i];
   }
+  for (int64_t i = R; i < D; i++) out[i] = in[i];
+}
+
+static void run(const Command& c, int task, float*) {
+  const int64_t N = c.operand[x].dim[1], D = c.operand[x].dim[2], R = c.operand[angles].dim[1];
+  const Range rows = share(c.operand[x].dim[0], task, c.tasks);
+  for (int64_t t = rows.begin; t < rows.end; t++)
+    for (int64_t n = t * N; n < (t + 1) * N; n++)
+      turn(c.operand[x].f32() + n * D, c.operand[angles].f32() + t * R, R, D,
+           c.operand[y].f32() + n * D);
 }
 
 static constexpr Kernel kernel{"rotary", 3, 0, 0, tasks, nullptr, run};

@@ -24,6 +24,7 @@
 #include "norm.h"
 #include "divergence.h"
 #include "rotary.h"
+#include "backlog.h"
 #include "select.h"
 #include "training.h"
 #include "union.h"
@@ -33,6 +34,7 @@ namespace dejavu::DEJAVU_ISA {
 static constexpr Kernel kernels[] = {
     adam::kernel,
     attention::kernel,
+    backlog::kernel,
     bce_gradient::kernel,
     blank::kernel,
     cache_store::kernel,
@@ -41,19 +43,23 @@ static constexpr Kernel kernels[] = {
     divergence::kernel,
     embed::kernel,
     encode::kernel,
+    keep_input::kernel,
     linear::kernel,
+    linear_missing::kernel,
     linear_transposed::kernel,
     magnitude::kernel,
     multiply::kernel,
     noise::kernel,
     norm::kernel,
     pool::kernel,
+    recent::kernel,
     relu_gradient::kernel,
     rotary::kernel,
     rotary_angles::kernel,
     row_sums::kernel,
     select_above::kernel,
     select_top::kernel,
+    store_missing::kernel,
     sum_of_two::kernel,
     tally::kernel,
     union_of::kernel,

@@ -1,8 +1,9 @@
-import type { CacheStep, Rotation } from '../../kv.ts';
+import type { CacheStep, Missing, Rotation } from '../../kv.ts';
 import type { Weights } from '../../model.ts';
 import { clamp, magnitude } from '../../ops/elementwise.ts';
-import { linear } from '../../ops/linear.ts';
+import { asInput, linear } from '../../ops/linear.ts';
 import { linearTransposed } from '../../ops/linear-transposed.ts';
+import { linearMissing } from '../../ops/missing.ts';
 import { blank, union } from '../../ops/union.ts';
 import type { Recorder } from '../../program.ts';
 import { asOperand, type Selection, type Selector } from '../../sparsity.ts';
@@ -36,8 +37,9 @@ export interface AttentionOptions {
 }
 
 /**
- * Attention of one block: all keys and values, then queries, attention and output of the selected
- * heads alone. A norm of all heads' queries together needs all of them.
+ * Attention of one block: keys and values, queries, attention and output of the selected heads. Keys
+ * and values are those of all heads where the cache wants them, in steps of several rows say. A norm of
+ * all heads' queries, or keys, together needs all of them.
  *
  * Weights `qProj` [H·D, E], `kProj` and `vProj` [G·D, E], `oProj` [H·D, E] (one row an input) lie under
  * `prefix`, with biases `.bias` where the checkpoint has them. Returns the output plus `add`, [T, E].
@@ -53,19 +55,25 @@ export function attentionBlock(
   const { scale = 1 / Math.sqrt(headDim), clip, qkNorm } = options;
   const rows = x.shape[0];
 
+  const projection = (name: string): { w: Tensor; bias: Tensor | undefined } => ({
+    w: weights.get(`${prefix}.${name}`),
+    bias: weights.find(`${prefix}.${name}.bias`),
+  });
+  const clipped = (on: Recorder, y: Tensor): Tensor =>
+    clip === undefined ? y : clamp(on, y, clip);
   /** [T, N · D] of heads of any kind. */
-  const project = (name: string, select?: Tensor): Tensor => {
-    const w = weights.get(`${prefix}.${name}`);
-    const bias = weights.find(`${prefix}.${name}.bias`);
-    const y = linear(g, { x, w, bias, select, block: headDim });
-    return clip === undefined ? y : clamp(g, y, clip);
-  };
-  const byHead = (y: Tensor): Tensor => reshape(y, [rows, y.shape[1] / headDim, headDim]);
-  const normed = (name: string, y: Tensor): Tensor => {
+  const project = (name: string, select?: Tensor): Tensor =>
+    clipped(g, linear(g, { x, ...projection(name), select, block: headDim }));
+  /** [P, N · D] of what is missing. */
+  const projectMissing = (on: Recorder, name: string, missing: Missing): Tensor =>
+    clipped(on, linearMissing(on, { ...missing, ...projection(name), block: headDim }));
+  const byHead = (y: Tensor): Tensor =>
+    reshape(y, [y.shape[0], y.shape[1] / headDim, headDim]);
+  const normed = (on: Recorder, name: string, y: Tensor): Tensor => {
     if (!qkNorm) return byHead(y);
     const apart = qkNorm.of === 'each head' ? reshape(y, [size(y.shape) / headDim, headDim]) : y;
     const { eps, rms } = qkNorm;
-    const out = namedNorm(g, weights, `${prefix}.${name}`, apart, { eps, rms });
+    const out = namedNorm(on, weights, `${prefix}.${name}`, apart, { eps, rms });
     return byHead(reshape(out, y.shape));
   };
 
@@ -78,15 +86,33 @@ export function attentionBlock(
   /** Outputs [T, H, D] of the chosen heads; zeros where only other rows chose one. */
   const outputs = (choice: Selection): Tensor => {
     const asked = qkNorm?.of === 'all heads' ? undefined : together(choice);
-    const q = normed('qNorm', project('qProj', asked));
+    const q = normed(g, 'qNorm', project('qProj', asked));
     const y = cache.attend(layer, q, { rotation, heads: choice, scale, slopes, window });
     return choice === 'all' || choice.shape[0] === 1 ? y : blank(g, y, choice);
   };
 
-  cache.store(layer, normed('kNorm', project('kProj')), byHead(project('vProj')), rotation);
-  const choice = sparsity.select('heads', layer, x, () =>
-    magnitude(g, outputs('all'), weights.rowNorms(`${prefix}.oProj`, headDim)),
-  );
+  let stored = false;
+  const storeAll = (): void => {
+    if (!stored)
+      cache.store(layer, normed(g, 'kNorm', project('kProj')), byHead(project('vProj')), rotation);
+    stored = true;
+  };
+  const choice = sparsity.select('heads', layer, x, () => {
+    storeAll();
+    return magnitude(g, outputs('all'), weights.rowNorms(`${prefix}.oProj`, headDim));
+  });
+  const input = asInput(g, x, projection('kProj').w);
+  const apart = input === asInput(g, x, projection('vProj').w) && qkNorm?.of !== 'all heads';
+  if (choice !== 'all' && !stored && apart && cache.storeFor)
+    cache.storeFor(layer, choice, {
+      x: input,
+      rotation,
+      make: (on, missing) => ({
+        k: normed(on, 'kNorm', projectMissing(on, 'kProj', missing)),
+        v: byHead(projectMissing(on, 'vProj', missing)),
+      }),
+    });
+  else storeAll();
   return linearTransposed(g, {
     x: reshape(outputs(choice), [rows, heads * headDim]),
     w: weights.get(`${prefix}.oProj`),
