@@ -79,8 +79,11 @@ async function prepare(
       sequences: options.sequences,
       threads: options.threads,
     });
-    // Disposes of its contexts too.
-    const release = (): Promise<void> => loaded.dispose();
+    // A context that nobody holds is collected, and its model then waits for it for ever.
+    const release = async (): Promise<void> => {
+      await context.dispose();
+      await loaded.dispose();
+    };
     return session(context, describe(llama, said, gguf, model), options, release);
   } catch (error) {
     await loaded.dispose();

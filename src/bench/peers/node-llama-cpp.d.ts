@@ -38,7 +38,6 @@ declare module 'node-llama-cpp' {
       sequences: number;
       threads: number;
     }): Promise<LlamaContext>;
-    /** And of its contexts. */
     dispose(): Promise<void>;
   }
 
@@ -55,5 +54,6 @@ declare module 'node-llama-cpp' {
       decodeBatch(): Promise<void>;
       removeTokenCellsFromSequence(sequence: number, start: number, end: number): boolean;
     };
+    dispose(): Promise<void>;
   }
 }
