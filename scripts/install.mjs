@@ -27,18 +27,13 @@ const force = process.argv.includes('--force');
 const say = (text) => console.log(`dejavu-llm: ${text}`);
 const fallback = 'the TypeScript backend will be used, which is slow';
 
+const avx512 = '-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma -mf16c'.split(' ');
+
 /** Instruction sets of each processor family and their compiler flags. */
 const isaFlags = {
   x64: {
-    avx512: [
-      '-mavx512f',
-      '-mavx512bw',
-      '-mavx512dq',
-      '-mavx512vl',
-      '-mavx512vnni',
-      '-mfma',
-      '-mf16c',
-    ],
+    amx: [...avx512, '-mavx512bf16', '-mamx-tile', '-mamx-bf16'],
+    avx512,
     avx2: ['-mavx2', '-mfma', '-mf16c'],
     scalar: [],
   },
@@ -75,15 +70,27 @@ function compiler() {
   return candidates.find((name) => spawnSync(name, ['--version']).status === 0);
 }
 
+/** Whether tiles can be compiled, and used: they need GCC 11 or Clang 12, and Linux. */
+function compilesTiles(cxx) {
+  const { amx } = isaFlags;
+  if (!amx || process.platform !== 'linux') return false;
+  const input = `#include <immintrin.h>
+    void multiply(void* p) { _tile_loadd(0, p, 64); _tile_dpbf16ps(1, 2, 0); }
+    __m512bh round(__m512 a) { return _mm512_cvtne2ps_pbh(a, a); }`;
+  const args = [...amx, '-x', 'c++', '-c', '-', '-o', os.devNull];
+  return spawnSync(cxx, args, { input }).status === 0;
+}
+
 /** Everything the binary depends on. */
-function fingerprint(cxx) {
+function fingerprint(cxx, tiles) {
   const hash = createHash('sha256');
   for (const name of fs.readdirSync(sources, { recursive: true }).map(String).sort()) {
     const file = path.join(sources, name);
     if (fs.statSync(file).isFile()) hash.update(`${name}\0`).update(fs.readFileSync(file));
   }
   const version = spawnSync(cxx, ['--version'], { encoding: 'utf8' }).stdout;
-  return hash.update(JSON.stringify([version, process.arch, flags, linkFlags])).digest('hex');
+  const all = [version, process.arch, flags, isaFlags, tiles, linkFlags];
+  return hash.update(JSON.stringify(all)).digest('hex');
 }
 
 function execute(command, args) {
@@ -108,7 +115,7 @@ async function inParallel(jobs) {
   await Promise.all(Array.from({ length: os.availableParallelism() }, worker));
 }
 
-async function compile(cxx) {
+async function compile(cxx, tiles) {
   const headers = require('node-api-headers').include_dir;
   fs.mkdirSync(output, { recursive: true });
   const work = fs.mkdtempSync(path.join(output, 'o-'));
@@ -118,12 +125,13 @@ async function compile(cxx) {
       .filter((name) => name.endsWith('.cc'))
       .map((name) => ({ name, isa: /^isa_(\w+)\.cc$/.exec(name)?.[1] }))
       .filter(({ isa }) => isa === undefined || isa in isaFlags)
+      .filter(({ isa }) => tiles || isa !== 'amx')
       // The longest first.
       .sort((a, b) => Number(b.isa !== undefined) - Number(a.isa !== undefined));
     const object = (name) => path.join(work, `${name}.o`);
     await inParallel(
       units.map(({ name, isa }) => async () => {
-        const extra = isa ? isaFlags[isa] : [];
+        const extra = isa ? isaFlags[isa] : tiles ? ['-DDEJAVU_AMX'] : [];
         const source = path.join(sources, name);
         const args = [...flags, ...extra, '-isystem', headers, '-c', source, '-o', object(name)];
         const log = await execute(cxx, args);
@@ -145,13 +153,14 @@ async function main() {
     return say(`there is no native backend for Windows yet; ${fallback}`);
   const cxx = compiler();
   if (!cxx) return say(`no C++ compiler found (CXX, c++, g++, clang++); ${fallback}`);
-  const wanted = fingerprint(cxx);
+  const tiles = compilesTiles(cxx);
+  const wanted = fingerprint(cxx, tiles);
   const built = fs.existsSync(binary) && fs.existsSync(hashFile);
   if (!force && built && fs.readFileSync(hashFile, 'utf8') === wanted)
     return say(`native backend: ${path.relative(root, binary)} is up to date`);
   const start = performance.now();
   try {
-    await compile(cxx);
+    await compile(cxx, tiles);
   } catch (error) {
     if (force) console.error(error.message);
     const [line = ''] = error.message.split('\n').filter((text) => /error/i.test(text));

@@ -60,4 +60,6 @@ export interface Case<O extends string = string, P extends string = string> {
   readonly params: Params<P>;
   /** Largest error allowed, as a share of the output's largest magnitude. Default 1e-5. */
   readonly tolerance?: number;
+  /** The same of an instruction set that multiplies in bf16 what this case lets it. Default: no other. */
+  readonly tileTolerance?: number;
 }

@@ -10,6 +10,9 @@ namespace dejavu {
 // Tables this processor can run, best first.
 std::vector<const KernelTable*> available_isas();
 
+namespace amx {
+extern const KernelTable table;
+}
 namespace avx512 {
 extern const KernelTable table;
 }

@@ -1,4 +1,4 @@
-#include "simd_avx512.h"
-
 #define DEJAVU_ISA avx512
+#include "simd_avx512.h"
+//
 #include "kernels/table.h"

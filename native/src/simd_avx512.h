@@ -1,10 +1,10 @@
-// The SIMD layer over AVX-512 (F, BW, DQ, VL, VNNI).
+// The SIMD layer over AVX-512 (F, BW, DQ, VL, VNNI), in the namespace of the instruction set that includes it.
 #pragma once
 
 #include <immintrin.h>
 #include <stdint.h>
 
-namespace dejavu::avx512 {
+namespace dejavu::DEJAVU_ISA {
 
 using V = __m512;
 constexpr int W = 16;                       // f32 lanes
@@ -186,4 +186,4 @@ static inline void add_pairs(int32_t* sums, const uint8_t* const* w, const int32
   for (int i = 0; i < 8; i++) _mm512_storeu_si512(sums + 16 * i, s[i]);
 }
 
-}  // namespace dejavu::avx512
+}  // namespace dejavu::DEJAVU_ISA

@@ -2,6 +2,9 @@ import { f32, hostTensor, i32, rowWriter, u32 } from '../host.ts';
 import type { HostTensor } from '../op.ts';
 import type { DType } from '../tensor.ts';
 
+/** What rounding both factors to bf16 may change, as a share of the output's largest magnitude. */
+export const tileTolerance = 4e-3;
+
 /** Inputs for op cases, the same on every machine: each call continues one seeded sequence. */
 export class Inputs {
   #state: number;

@@ -3,7 +3,7 @@ import { f32, rowReader } from '../host.ts';
 import type { Case, Op } from '../op.ts';
 import type { Recorder } from '../program.ts';
 import { formatOf, isQuantized, type Tensor } from '../tensor.ts';
-import { Inputs, output } from './cases.ts';
+import { Inputs, output, tileTolerance } from './cases.ts';
 import { rowReads } from './linear.ts';
 import { selected } from './selection.ts';
 import { bind, expectSelection, expectType, weightTypes } from './shape.ts';
@@ -19,6 +19,10 @@ const roundedFactors = 2e-4;
  * terms in an order that follows from the shape alone, bias and `add` last, whatever the threads and
  * whatever is selected: leaving out zero terms changes nothing. A backend may round what a 4-bit code
  * is multiplied by, x times the code's scale, to 15 bits of the largest.
+ *
+ * Eight rows of x and more that share their inputs may be multiplied in another order, a panel of weights
+ * at a time; where weights are quantized, a backend may round both factors to bf16 then, whose products
+ * and sums are f32.
  */
 export const linearTransposedOp: Op<'x' | 'w' | 'bias' | 'add' | 'select' | 'y', 'block'> = {
   name: 'linearTransposed',
@@ -88,6 +92,7 @@ export const linearTransposedOp: Op<'x' | 'w' | 'bias' | 'add' | 'select' | 'y',
         },
         params: { block },
         ...(isQuantized(w) && formatOf(w).bits === 4 && { tolerance: roundedFactors }),
+        ...(isQuantized(w) && T >= 8 && rows === 1 && { tileTolerance }),
       };
     };
     return [
@@ -106,6 +111,16 @@ export const linearTransposedOp: Op<'x' | 'w' | 'bias' | 'add' | 'select' | 'y',
         make(5, 64, 48, { w, share: 0.5, rows: 5, block: 16 }),
         make(5, 64, 48, { w, share: 0.5, rows: 1 }),
       ]),
+      ...weightTypes
+        .filter(isQuantized)
+        .flatMap((w) => [
+          make(9, 64, 48, { w, share: 0.5, rows: 9, block: 16 }),
+          make(16, 95, 31, { w, bias: true }),
+          make(17, 1063, 65, { w, add: true }),
+          make(33, 600, 290, { w, share: 0.3, bias: true, add: true }),
+          make(16, 130, 301, { w, share: 0.5, block: 10 }),
+          make(8, 40, 257, { w, share: 0, bias: true }),
+        ]),
     ];
   },
 };

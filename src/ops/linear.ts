@@ -5,7 +5,7 @@ import type { Recorder } from '../program.ts';
 import { isQuantized, rowBytes, type Tensor } from '../tensor.ts';
 import { activate, type Activation, activationCode } from './activation.ts';
 import { encode } from './encode.ts';
-import { Inputs, output } from './cases.ts';
+import { Inputs, output, tileTolerance } from './cases.ts';
 import { selected } from './selection.ts';
 import { bind, expectSelection, expectType, weightTypes } from './shape.ts';
 
@@ -13,7 +13,8 @@ import { bind, expectSelection, expectType, weightTypes } from './shape.ts';
  * y[t, n] = act(x[t] · w[n] + bias[n]), for every output n, or only those selected.
  *
  * x is f32, or, where w is quantized, `int8` rows: products within a group of 32 are then of
- * integers, and the activations' rounding is all that is lost.
+ * integers, and the activations' rounding is all that is lost. For eight and more of them a backend may
+ * round both factors to bf16 instead: their products and sums are f32.
  *
  * Each index of a selection stands for `block` consecutive outputs (a head's rows, say). Outputs lie
  * in their own places; those not selected are not written. Skipped rows of `w` are not read.
@@ -80,6 +81,7 @@ export const linearOp: Op<'x' | 'w' | 'bias' | 'select' | 'y', 'activation' | 'b
           y: output([T, N]),
         },
         params: { activation: activationCode(activation), block },
+        ...(x === 'int8' && T >= 8 && { tileTolerance }),
       };
     };
     return [
@@ -109,6 +111,11 @@ export const linearOp: Op<'x' | 'w' | 'bias' | 'select' | 'y', 'activation' | 'b
           make(1, 257, 40, { x: 'int8', w, share: 0 }),
           make(1, 257, 40, { x: 'int8', w, share: 0.3 }),
           make(5, 48, 64, { x: 'int8', w, share: 0.5, rows: 5, block: 16 }),
+          make(9, 48, 64, { x: 'int8', w, share: 0.5, rows: 9, block: 16 }),
+          make(16, 95, 31, { x: 'int8', w, bias: true }),
+          make(17, 1063, 65, { x: 'int8', w, activation: 'silu' }),
+          make(33, 512, 130, { x: 'int8', w, share: 0.3, bias: true }),
+          make(8, 257, 40, { x: 'int8', w, share: 0 }),
         ]),
     ];
   },

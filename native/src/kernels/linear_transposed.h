@@ -19,6 +19,8 @@ constexpr int64_t pack_from = 8;
 // Weights that make a task worth its sum, and most tasks.
 constexpr int64_t task_weights = 1 << 16;
 constexpr int64_t most_tasks = 8;
+// Columns of a panel of tiles.
+constexpr int64_t tile_columns = 128;
 // Before the sums in shared memory: how many tasks have ended.
 constexpr size_t count_bytes = 64;
 
@@ -26,10 +28,20 @@ static bool packs(const Command& c) {
   return c.operand[x].dim[0] >= pack_from && !per_row(c.operand[select]);
 }
 
+// Whether that is done by tiles: x is rounded then.
+static bool tiled(const Command& c) {
+  return Tiles::here && packs(c) && format_of(c.operand[w].type).bits &&
+         c.operand[x].dim[0] >= tiles_from;
+}
+
 static int tasks(const Command& c, int threads) {
   const Operand& weights = c.operand[w];
   const auto [N, E] = weights.matrix();
   const int64_t T = c.operand[x].dim[0];
+  // Each task packs the activations for itself.
+  if (tiled(c))
+    return static_cast<int>(
+        least(split(tiles_in(E, tile_columns), weights.size(), threads), 2 * threads));
   if (packs(c)) return split(most(1, E / panel_columns), weights.size() * T, threads);
   const int64_t blocks = N / static_cast<int64_t>(c.param[block]);
   const int64_t wanted = most((N + most_code_rows - 1) / most_code_rows,
@@ -41,8 +53,20 @@ static size_t sums_bytes(const Command& c) {
   return sizeof(float) * static_cast<size_t>(c.operand[x].dim[0] * c.operand[w].dim[1]);
 }
 
+// Tiles across the most columns that a task may have.
+static int64_t columns_across(const Command& c) {
+  const int64_t panels = tiles_in(c.operand[w].dim[1], tile_columns);
+  return tiles_in(panels, c.tasks) * (tile_columns / tile_side);
+}
+
 static size_t workspace(const Command& c) {
   const int64_t T = c.operand[x].dim[0];
+  if (tiled(c)) {
+    constexpr int64_t depth = panel_depth / tile_depth;
+    const int64_t down = tiles_in(T, tile_side);
+    const int64_t tiles = down * (depth + columns_across(c)) + tile_columns / tile_side * depth;
+    return static_cast<size_t>(tiles * tile_bytes);
+  }
   if (packs(c)) return sizeof(float) * static_cast<size_t>(panel_rows * (panel_columns + T));
   if (format_of(c.operand[w].type).bits == 4)
     return sums_bytes(c) + CodeSums<DType::int4>::room(c.operand[w].dim[1]);
@@ -209,7 +233,104 @@ static void run_columns(const Command& c, int task, float* panel) {
   for (int64_t t = 0; t < T; t++) finish(c, t, columns, c.operand[y].f32() + t * E, 1, 0);
 }
 
+// Inputs begin … end-1 of all activations as left tiles: those of 16 activations one after the other.
+template <class M>
+static void pack_left(const Command& c, const Chosen& inputs, Range range, uint8_t* to) {
+  const auto [T, N] = c.operand[x].matrix();
+  for (int64_t t = 0; t < round_up(T, tile_side); t++) {
+    const float* row = c.operand[x].f32() + t * N;
+    uint8_t* at = to + t / tile_side * (panel_depth / tile_depth) * tile_bytes + t % tile_side * 64;
+    for (int64_t k = range.begin; k < range.end; k += tile_depth, at += tile_bytes) {
+      const int64_t n = t < T ? least(tile_depth, range.end - k) : 0;
+      float gathered[tile_depth];
+      const float* from = row + k;
+      for (int64_t i = 0; inputs.index && i < n; i++) gathered[i] = row[inputs[k + i]];
+      if (inputs.index) from = gathered;
+      if (n == tile_depth)
+        M::put(at, load(from), load(from + W));
+      else
+        M::put(at, load(from, least(W, n)), load(from + W, most(0, n - W)));
+    }
+  }
+}
+
+// The weights of inputs and columns begin … end-1 as right tiles: those of 16 columns one after the other.
+template <class D, class M>
+static void panel_right(const Command& c, const Chosen& inputs, Range range, Range columns,
+                        uint8_t* panel) {
+  const int64_t E = c.operand[w].dim[1];
+  constexpr int64_t next = panel_depth / tile_depth * tile_bytes;
+  constexpr int64_t ahead = 16;
+  const auto at = [&](int64_t i) {
+    return c.operand[w].data + inputs[least(i, range.end - 1)] * row_bytes(D::type, E);
+  };
+  for (int64_t k = range.begin; k < round_up(range.end - range.begin, tile_depth) + range.begin; k += 2) {
+    const int64_t p = k - range.begin;
+    const auto a = prepared<D>(at(k), E, columns.begin);
+    const auto b = prepared<D>(at(k + 1), E, columns.begin);
+    for (int64_t i = 0; i < 2; i++) {
+      const uint8_t* row = at(k + ahead + i);
+      constexpr int64_t bits = format_of(D::type).bits;
+      for (int64_t e = 0; e < tile_columns * bits / 8; e += 64)
+        __builtin_prefetch(row + columns.begin * bits / 8 + e);
+      __builtin_prefetch(row + code_bytes(D::type, E) + columns.begin / group_size * 2);
+    }
+    uint8_t* to = panel + p / tile_depth * tile_bytes + p % tile_depth / 2 * 64;
+    for (int64_t e = columns.begin; e < columns.end; e += group_size, to += 2 * next)
+      put_groups<D, M>(a, b, e, columns.end - e, to, to + next);
+  }
+}
+
+// y's columns = x · w for all activations by tiles, a panel of weights at a time.
+template <class D, class M = Tiles>
+static void run_tiles(const Command& c, int task, uint8_t* left) {
+  const auto [N, E] = c.operand[w].matrix();
+  const int64_t T = c.operand[x].dim[0];
+  const Range columns = share(E, task, c.tasks, tile_columns);
+  const Chosen inputs = chosen(c.operand[select], 0, N, static_cast<int64_t>(c.param[block]));
+  if (columns.begin == columns.end) return;
+  constexpr int64_t next = panel_depth / tile_depth * tile_bytes;
+  const int64_t down = tiles_in(T, tile_side);
+  const int64_t row = columns_across(c) * tile_bytes;  // of sums
+  uint8_t* panel = left + down * next;
+  uint8_t* sums = panel + tile_columns / tile_side * next;
+  if (inputs.size() == 0) memset(sums, 0, static_cast<size_t>(down * row));
+  [[maybe_unused]] const M ready;
+  for (int64_t k = 0; k < inputs.size(); k += panel_depth) {
+    const Range range{k, least(k + panel_depth, inputs.size())};
+    const int64_t depth = tiles_in(range.end - k, tile_depth);
+    pack_left<M>(c, inputs, range, left);
+    for (int64_t e = columns.begin; e < columns.end; e += tile_columns) {
+      const int64_t end = least(e + tile_columns, columns.end);
+      panel_right<D, M>(c, inputs, range, {e, end}, panel);
+      uint8_t* to = sums + (e - columns.begin) / tile_side * tile_bytes;
+      for (int64_t i = 0; i < round_up(tiles_in(end - e, tile_side), 2); i += 2)
+        for (int64_t t = 0, n; t < down; t += n) {
+          n = least(2, down - t);
+          (n == 2 ? M::template multiply<2, 2> : M::template multiply<1, 2>)(
+              depth, {left + t * next, tile_bytes, next}, {panel + i * next, tile_bytes, next},
+              to + t * row + i * tile_bytes, row, tile_bytes, k == 0);
+        }
+    }
+  }
+  for (int64_t t = 0; t < T; t++) {
+    const uint8_t* from = sums + t / tile_side * row + t % tile_side * 64;
+    float* out = c.operand[y].f32() + t * E;
+    for (int64_t e = columns.begin; e < columns.end; e += W, from += tile_bytes)
+      store(out + e, load(reinterpret_cast<const float*>(from)), least(W, columns.end - e));
+    finish(c, t, columns, out, 1, 0);
+  }
+}
+
 static void run(const Command& c, int task, float* workspace) {
+  if constexpr (Tiles::here) {
+    if (tiled(c))
+      return with_weights(c.operand[w].type, [&](auto type) {
+        using D = decltype(type);
+        if constexpr (format_of(D::type).bits)
+          run_tiles<D>(c, task, reinterpret_cast<uint8_t*>(workspace));
+      });
+  }
   if (packs(c)) return run_columns(c, task, workspace);
   const auto [N, E] = c.operand[w].matrix();
   const int64_t T = c.operand[x].dim[0];

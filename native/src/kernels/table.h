@@ -14,6 +14,7 @@
 #include "dot.h"
 #include "dot_codes.h"
 #include "outer.h"
+#include "tiles.h"
 //
 #include "attention.h"
 #include "elementwise.h"
