@@ -1,5 +1,6 @@
 // The public surface, name by name.
 export { type BatchOptions, Engine, type OpenOptions } from './engine/engine.ts';
+export { Chat, type ChatOptions, type ChatResult, type ChatStats } from './engine/chat.ts';
 export type { Batch } from './engine/batch.ts';
 export type { BreakEvenRule } from './engine/break-even.ts';
 export type { StepUsage } from './engine/step.ts';
@@ -11,6 +12,7 @@ export {
   type LogProbability,
   type Piece,
   type Prompt,
+  type Start,
 } from './engine/generate.ts';
 export { inspect, type Inspection } from './engine/inspect.ts';
 export type { MethodOptions } from './engine/method.ts';

@@ -6,6 +6,7 @@ import { methods as quantizeMethods } from '../quantize/methods.ts';
 import { methods } from '../sparsity/index.ts';
 import { quantizedTypes } from '../tensor.ts';
 import {
+  bias,
   ending,
   list,
   oneOf,
@@ -47,12 +48,47 @@ const repeated = <T>(usage: string, help: string, parse: Parser<T>): Flag<T[]> =
   parse: (given, where) => given.map((one) => parse(one, where)),
 });
 
+/** Several lists of numbers by id; those of one id are added up. */
+const sums = (
+  usage: string,
+  help: string,
+  parse: Parser<(readonly [number, number])[]>,
+): Flag<Record<number, number>> => ({
+  usage,
+  help,
+  parse: (given, where) => {
+    const total: Record<number, number> = {};
+    for (const [id, value] of given.flatMap((one) => parse(one, where)))
+      total[id] = (total[id] ?? 0) + value;
+    return total;
+  },
+});
+
 const weightTypes = ['f32', 'f16', ...quantizedTypes] as const;
 
 /** Of every command. */
 export const commonFlags = {
   json: flag('--json', 'print one JSON object', yesOrNo),
   debug: flag('--debug', 'with an error, print where it came from', yesOrNo),
+};
+
+/** Of every command that takes a model: how to come by one of the hub. */
+export const hubFlags = {
+  offline: flag('--offline', 'take models of the hub from the cache alone', yesOrNo),
+  mirror: flag(
+    '--mirror <url>',
+    'a server to ask instead of huggingface.co (default: HF_ENDPOINT)',
+    someText,
+  ),
+};
+
+export const pullFlags = {
+  revision: flag('--revision <name>', 'branch, tag or commit (default: main)', someText),
+  file: flag(
+    '--file <pattern>',
+    'which GGUF file: a name, a part such as Q4_K_M, or a pattern with *',
+    someText,
+  ),
 };
 
 /** Where to compute. */
@@ -133,7 +169,48 @@ export const samplingFlags = {
   topK: flag('--top-k <n>', 'keep the n likeliest, 0 all (default: 40)', whole(0)),
   topP: flag('--top-p <share>', 'keep the likeliest that reach p (default: 0.95)', real(0, 1)),
   minP: flag('--min-p <share>', 'keep those this share as likely (default: 0.05)', real(0, 1)),
+  repeatPenalty: flag(
+    '--repeat-penalty <x>',
+    'make repeated ids less likely, 1 does not (default: 1)',
+    real(Number.MIN_VALUE),
+  ),
+  repeatLastN: flag(
+    '--repeat-last-n <n>',
+    'ids that penalties look back at, 0 none, -1 all (default: 64)',
+    whole(-1),
+  ),
+  presencePenalty: flag(
+    '--presence-penalty <x>',
+    'lower logits of ids that occurred by x (default: 0)',
+    real(-Infinity),
+  ),
+  frequencyPenalty: flag(
+    '--frequency-penalty <x>',
+    'lower logits by x for each time an id occurred (default: 0)',
+    real(-Infinity),
+  ),
+  logitBias: sums(
+    '-l, --logit-bias <id±bias>',
+    'raise or lower the logit of an id: 15043+1, 15043-inf never; may be repeated',
+    list(bias),
+  ),
   stop: repeated('--stop <text>', 'end before this text; may be repeated', someText),
+};
+
+export const chatFlags = {
+  prompt: flag('-p, --prompt <text>', 'one turn, then the end; - reads stdin', text),
+  system: flag('--system <text>', 'what the model is told before the conversation', someText),
+  chatTemplate: flag(
+    '--chat-template <file>',
+    "Jinja template of conversations (default: the model's own)",
+    text,
+  ),
+  ...samplingFlags,
+  maxTokens: flag(
+    '--max-tokens <n>',
+    'most tokens of a reply (default: what the context has room for)',
+    whole(1),
+  ),
 };
 
 export const logprobs = flag(

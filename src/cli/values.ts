@@ -60,6 +60,16 @@ export const list =
   (given, where) =>
     given.split(',').map((part) => each(part.trim(), where));
 
+/** llama.cpp's way to write a logit bias: `15043+1.5`, `15043-inf`. */
+export const bias: Parser<readonly [id: number, bias: number]> = (given, where) => {
+  const [, id, sign, size] = /^\s*(\d+)\s*([+-])\s*(\S+)\s*$/.exec(given) ?? [];
+  const value = size === 'inf' ? Infinity : number(size ?? '');
+  const signed = sign === '-' ? -value : value;
+  if (Number.isNaN(value) || value < 0 || signed === Infinity)
+    return refuse(where, given, 'an id and a bias such as 15043+1, 15043-0.5 or 15043-inf');
+  return [Number(id), signed];
+};
+
 /** Environment variables of flags that take no value. */
 export const yesOrNo: Parser<boolean> = (given, where) => {
   if (['1', 'true', 'yes'].includes(given.toLowerCase())) return true;

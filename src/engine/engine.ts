@@ -4,6 +4,7 @@ import { EngineError } from '../errors.ts';
 import type { KVPolicy } from '../kv.ts';
 import { cacheBytes } from '../kv/cache.ts';
 import { policies } from '../kv/index.ts';
+import { locateModel } from '../hub/pull.ts';
 import { bundledModel } from '../loaders/bundled.ts';
 import { type Checkpoint, loadCheckpoint } from '../loaders/checkpoint.ts';
 import type { WeightType } from '../loaders/convert.ts';
@@ -16,7 +17,8 @@ import type { Sparsity } from '../sparsity.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/index.ts';
 import { Batch } from './batch.ts';
 import { BreakEven, type BreakEvenRule } from './break-even.ts';
-import { Generation, type GenerateOptions, type Prompt } from './generate.ts';
+import { Chat, type ChatOptions } from './chat.ts';
+import { freshStart, Generation, type GenerateOptions, type Prompt } from './generate.ts';
 import {
   choosePoint,
   createMethod,
@@ -126,12 +128,12 @@ export class Engine implements AsyncDisposable {
   }
 
   /**
-   * Open a bundled model by name, a checkpoint folder or a GGUF file. Everything that can be refused is refused
-   * here: options, files, memory.
+   * Open a bundled model by name, a checkpoint folder, a GGUF file, or a model of the hub that was pulled.
+   * Everything that can be refused is refused here: options, files, memory.
    */
   static async open(model: string, options: OpenOptions = {}): Promise<Engine> {
     const start = performance.now();
-    const path = bundledModel(model) ?? model;
+    const path = bundledModel(model) ?? (await locateModel(model));
     const policy = policies.find(({ name }) => name === (options.kv ?? 'full'));
     if (!policy)
       throw new EngineError(
@@ -254,7 +256,12 @@ export class Engine implements AsyncDisposable {
 
   /** Continue a prompt: text, or token ids. Nothing runs before the result is asked for. */
   generate(prompt: Prompt, options: GenerateOptions = {}): Generation {
-    return new Generation(this, prompt, options);
+    return new Generation(this, freshStart(this, prompt), options);
+  }
+
+  /** A conversation, in the model's own chat template or another. Throws `NO_CHAT_TEMPLATE`. */
+  chat(options: ChatOptions = {}): Chat {
+    return new Chat(this, options);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

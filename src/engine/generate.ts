@@ -1,6 +1,7 @@
 import { EngineError } from '../errors.ts';
 import type { Engine } from './engine.ts';
 import { createSampler, likeliest, logProbability, type SamplingOptions } from './sampler.ts';
+import type { Session } from './session.ts';
 import { type BytesPerToken, type Density, Usage } from './usage.ts';
 import { TextStream } from './text-stream.ts';
 
@@ -64,26 +65,57 @@ export interface GenerateResult {
   readonly logprobs?: readonly LogProbability[];
 }
 
+/** Where a generation finds its ids, and a cache that may hold the first of them. */
+export interface Start<R extends GenerateResult> {
+  /** Called once, before anything runs. */
+  begin(): {
+    readonly promptIds: Int32Array;
+    readonly session: Session;
+    /** Ids of the prompt that the session holds; at least one is left to add. */
+    readonly cached: number;
+    /** Ids that end this text beside the model's own. */
+    readonly endIds: readonly number[];
+  };
+  /** Called once after `begin`, however it ended: the session is the caller's again. */
+  end(result: GenerateResult, failed: boolean): R;
+}
+
+/** A text of its own, in a cache of its own. */
+export function freshStart(engine: Engine, prompt: Prompt): Start<GenerateResult> {
+  let session: Session | undefined;
+  return {
+    begin: () => {
+      const promptIds = engine.encode(prompt);
+      session = engine.session();
+      return { promptIds, session, cached: 0, endIds: [] };
+    },
+    end: (result) => {
+      session?.[Symbol.dispose]();
+      return result;
+    },
+  };
+}
+
 /**
  * One generation: iterate it for pieces as they come, or await `result` for the whole.
  *
  * Leaving the loop early ends it as an abort does. It runs once.
  */
-export class Generation implements AsyncIterable<Piece> {
+export class Generation<R extends GenerateResult = GenerateResult> implements AsyncIterable<Piece> {
   readonly #pieces: AsyncGenerator<Piece, void>;
-  readonly #result: Promise<GenerateResult>;
-  #settle!: (result: GenerateResult) => void;
+  readonly #result: Promise<R>;
+  #settle!: (result: R) => void;
   #fail!: (error: unknown) => void;
   #iterated = false;
 
-  constructor(engine: Engine, prompt: Prompt, options: GenerateOptions) {
+  constructor(engine: Engine, start: Start<R>, options: GenerateOptions) {
     this.#result = new Promise((resolve, reject) => {
       this.#settle = resolve;
       this.#fail = reject;
     });
     // Whoever iterates sees the error there; nobody need also await the result.
     this.#result.catch(() => undefined);
-    this.#pieces = this.#run(engine, prompt, options);
+    this.#pieces = this.#run(engine, start, options);
   }
 
   [Symbol.asyncIterator](): AsyncGenerator<Piece, void> {
@@ -92,11 +124,11 @@ export class Generation implements AsyncIterable<Piece> {
   }
 
   /** The whole result; runs the generation where nobody iterates it. */
-  get result(): Promise<GenerateResult> {
+  get result(): Promise<R> {
     return this.#iterated ? this.#result : this.#drain();
   }
 
-  async #drain(): Promise<GenerateResult> {
+  async #drain(): Promise<R> {
     this.#iterated = true;
     while (!(await this.#pieces.next()).done);
     return this.#result;
@@ -104,7 +136,7 @@ export class Generation implements AsyncIterable<Piece> {
 
   async *#run(
     engine: Engine,
-    prompt: Prompt,
+    from: Start<R>,
     options: GenerateOptions,
   ): AsyncGenerator<Piece, void> {
     const { maxTokens = 128, stop = [], logprobs, ignoreEnd = false, signal } = options;
@@ -116,6 +148,7 @@ export class Generation implements AsyncIterable<Piece> {
     let decodeSeconds = 0;
     let decodeSteps = 0;
     let finish: (() => GenerateResult) | undefined;
+    let failed = false;
     try {
       if (!Number.isInteger(maxTokens) || maxTokens < 1)
         throw new EngineError(
@@ -125,9 +158,11 @@ export class Generation implements AsyncIterable<Piece> {
       if (logprobs !== undefined && !(Number.isInteger(logprobs) && logprobs >= 0))
         throw new EngineError('BAD_REQUEST', `logprobs is ${logprobs}, expected a whole number`);
       if (stop.length && !engine.hasTokenizer) void engine.tokenizer;
-      const sample = createSampler(options);
-      const promptIds = engine.encode(prompt);
-      using session = engine.session();
+      const { endIds, vocabulary } = engine.description;
+      const sample = createSampler(options, vocabulary);
+      const { promptIds, session, cached, endIds: moreEnds } = from.begin();
+      const ends = [...endIds, ...moreEnds];
+      const before = Array.from(promptIds);
       const usage = new Usage(engine.description.layers, session.denseBytes());
       finish = () => ({
         model: engine.model,
@@ -142,7 +177,7 @@ export class Generation implements AsyncIterable<Piece> {
         timing: {
           loadSeconds: engine.loadSeconds,
           prefillSeconds,
-          prefillTokensPerSecond: rate(promptIds.length, prefillSeconds),
+          prefillTokensPerSecond: rate(promptIds.length - cached, prefillSeconds),
           decodeSeconds,
           decodeTokensPerSecond: rate(decodeSteps, decodeSeconds),
         },
@@ -158,16 +193,17 @@ export class Generation implements AsyncIterable<Piece> {
 
       let start = performance.now();
       let logits: Float32Array | undefined;
-      if (!signal?.aborted) logits = await session.prefill(promptIds, signal);
+      if (!signal?.aborted) logits = await session.prefill(promptIds.subarray(cached), signal);
       prefillSeconds = (performance.now() - start) / 1000;
 
       while (logits && !signal?.aborted) {
-        const id = sample(logits);
-        if (!ignoreEnd && engine.description.endIds.includes(id)) {
+        const id = sample(logits, before);
+        if (!ignoreEnd && ends.includes(id)) {
           finishReason = 'stop';
           break;
         }
         ids.push(id);
+        before.push(id);
         const logprob = logprobs === undefined ? undefined : describe(logits, id, logprobs);
         if (logprob) reported.push(logprob);
         const certain = text.push(id);
@@ -186,12 +222,13 @@ export class Generation implements AsyncIterable<Piece> {
       const rest = text.end();
       if (rest) yield { id: ids[ids.length - 1], text: rest };
     } catch (error) {
+      failed = true;
       if (!signal?.aborted || error instanceof EngineError) {
         this.#fail(error);
         throw error;
       }
     } finally {
-      if (finish) this.#settle(finish());
+      if (finish) this.#settle(from.end(finish(), failed));
     }
   }
 }

@@ -11,43 +11,127 @@ export interface SamplingOptions {
   readonly minP?: number;
   /** The same seed and options give the same ids. Default 0. */
   readonly seed?: number;
+  /** Divides positive logits of ids among the last ones and multiplies others; 1 does nothing. Default 1. */
+  readonly repeatPenalty?: number;
+  /** Ids, the prompt's too, that the three penalties look back at; 0 none, -1 all. Default 64. */
+  readonly repeatLastN?: number;
+  /** Taken from the logit of every id among the last ones; negative favours them. Default 0. */
+  readonly presencePenalty?: number;
+  /** Taken from the logit of an id for each time it is among the last ones. Default 0. */
+  readonly frequencyPenalty?: number;
+  /** Added to logits, by id; `-Infinity` or `false` rules an id out. Default: nothing. */
+  readonly logitBias?: Readonly<Record<number, number | false>>;
 }
 
-/** Picks one id from logits [V]. */
-export type Sampler = (logits: Float32Array) => number;
+/** Picks one id from logits [V] that follow `before`: all ids so far, the prompt's too. */
+export type Sampler = (logits: Float32Array, before?: ArrayLike<number>) => number;
 
-/** Filters run in llama.cpp's order: top-k, top-p, min-p, then the draw at the temperature. */
-export function createSampler(options: SamplingOptions): Sampler {
+/** What an id is drawn from: ids, likeliest first, and their probabilities, which sum to one. */
+export interface Candidates {
+  readonly ids: Uint32Array;
+  readonly probabilities: Float64Array;
+}
+
+/** A sampler of logits over `vocabulary` ids. Throws `BAD_REQUEST`. */
+export function createSampler(options: SamplingOptions, vocabulary = Infinity): Sampler {
+  const sampling = resolve(options, vocabulary);
+  if (sampling.temperature === 0)
+    return (logits, before = []) => argmax(adjust(logits, before, sampling));
+  const random = uniform(sampling.seed);
+  return (logits, before = []) => {
+    const { ids, probabilities } = filter(adjust(logits, before, sampling), sampling);
+    let left = random();
+    for (let i = 0; i < ids.length; i++) if ((left -= probabilities[i]) < 0) return ids[i];
+    return ids[0];
+  };
+}
+
+/** What a sampler at a temperature above 0 draws from. */
+export function candidates(
+  logits: Float32Array,
+  before: ArrayLike<number>,
+  options: SamplingOptions,
+): Candidates {
+  const sampling = resolve(options, logits.length);
+  check('temperature', sampling.temperature, sampling.temperature > 0);
+  return filter(adjust(logits, before, sampling), sampling);
+}
+
+type Sampling = Required<Omit<SamplingOptions, 'logitBias'>> & {
+  readonly biases: readonly (readonly [id: number, bias: number])[];
+};
+
+function resolve(options: SamplingOptions, vocabulary: number): Sampling {
   const { temperature = 0.8, topK = 40, topP = 0.95, minP = 0.05, seed = 0 } = options;
+  const { repeatPenalty = 1, repeatLastN = 64 } = options;
+  const { presencePenalty = 0, frequencyPenalty = 0, logitBias = {} } = options;
   check('temperature', temperature, temperature >= 0);
   check('top-k', topK, Number.isInteger(topK) && topK >= 0);
   check('top-p', topP, topP > 0 && topP <= 1);
   check('min-p', minP, minP >= 0 && minP <= 1);
   check('seed', seed, Number.isSafeInteger(seed) && seed >= 0);
-  if (temperature === 0) return argmax;
-
-  const random = uniform(seed);
-  return (logits) => {
-    const count = topK === 0 ? logits.length : Math.min(topK, logits.length);
-    let ids = likeliest(logits, count);
-    const probabilities = softmax(ids, logits, 1);
-    if (topP < 1) {
-      let mass = 0;
-      let kept = 0;
-      while (kept < ids.length && mass < topP) mass += probabilities[kept++];
-      ids = ids.subarray(0, kept);
-    }
-    if (minP > 0) ids = ids.filter((_, i) => probabilities[i] >= minP * probabilities[0]);
-    const weights = softmax(ids, logits, temperature);
-    let left = random();
-    for (let i = 0; i < ids.length; i++) if ((left -= weights[i]) < 0) return ids[i];
-    return ids[0];
-  };
+  check('repeat-penalty', repeatPenalty, repeatPenalty > 0 && repeatPenalty < Infinity);
+  check('repeat-last-n', repeatLastN, Number.isInteger(repeatLastN) && repeatLastN >= -1);
+  check('presence-penalty', presencePenalty, Number.isFinite(presencePenalty));
+  check('frequency-penalty', frequencyPenalty, Number.isFinite(frequencyPenalty));
+  const biases = Object.entries(logitBias).map(([key, given]) => {
+    const [id, bias] = [Number(key), given === false ? -Infinity : given];
+    check(`id ${key} of logit-bias`, id, Number.isInteger(id) && id >= 0 && id < vocabulary);
+    check(`logit-bias of id ${key}`, bias, bias < Infinity);
+    return [id, bias] as const;
+  });
+  const penalties = { repeatPenalty, repeatLastN, presencePenalty, frequencyPenalty };
+  return { temperature, topK, topP, minP, seed, ...penalties, biases };
 }
 
 function check(name: string, value: number, ok: boolean): void {
   if (!ok)
     throw new EngineError('BAD_REQUEST', `sampling: ${name} is ${value}, outside what it may be`);
+}
+
+/** Logits with bias and penalties, in llama.cpp's order and by its rules; where there are none, as they are. */
+function adjust(logits: Float32Array, before: ArrayLike<number>, sampling: Sampling): Float32Array {
+  const { biases, repeatPenalty, repeatLastN, presencePenalty, frequencyPenalty } = sampling;
+  const neutral = repeatPenalty === 1 && presencePenalty === 0 && frequencyPenalty === 0;
+  const penalized = neutral ? new Map<number, number>() : counts(before, repeatLastN);
+  if (biases.length + penalized.size === 0) return logits;
+  const scores = logits.slice();
+  for (const [id, bias] of biases) scores[id] += bias;
+  for (const [id, count] of penalized) {
+    // Dividing a negative logit would make the id likelier.
+    if (scores[id] <= 0) scores[id] *= repeatPenalty;
+    else scores[id] /= repeatPenalty;
+    scores[id] -= count * frequencyPenalty + presencePenalty;
+  }
+  if (scores[argmax(scores)] === -Infinity)
+    throw new EngineError(
+      'BAD_REQUEST',
+      'sampling: logit-bias rules out every id, expected that one is left; rule out fewer',
+    );
+  return scores;
+}
+
+/** How often each id occurs among the last `n`; all of them where n is -1. */
+function counts(ids: ArrayLike<number>, n: number): Map<number, number> {
+  const found = new Map<number, number>();
+  for (let i = n < 0 ? 0 : Math.max(0, ids.length - n); i < ids.length; i++)
+    found.set(ids[i], (found.get(ids[i]) ?? 0) + 1);
+  return found;
+}
+
+/** Top-k, top-p, min-p, then the temperature: llama.cpp's order. */
+function filter(scores: Float32Array, { temperature, topK, topP, minP }: Sampling): Candidates {
+  const count = topK === 0 ? scores.length : Math.min(topK, scores.length);
+  let ids = likeliest(scores, count);
+  const shares = softmax(ids, scores, 1);
+  if (topP < 1) {
+    let mass = 0;
+    let kept = 0;
+    while (kept < ids.length && mass < topP) mass += shares[kept++];
+    ids = ids.subarray(0, kept);
+  }
+  if (minP > 0) ids = ids.filter((_, i) => shares[i] >= minP * shares[0]);
+  return { ids, probabilities: softmax(ids, scores, temperature) };
 }
 
 /** The likeliest id; of equals, the first. */

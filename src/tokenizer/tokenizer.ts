@@ -18,6 +18,8 @@ export interface Tokenizer {
   decode(ids: readonly number[], options?: { special?: boolean }): string;
   /** How conversations are written; undefined where the model says nothing of it. */
   readonly chat: ChatTemplate | undefined;
+  /** Another template, with this tokenizer's special tokens. */
+  chatTemplate(source: string, where: string): ChatTemplate;
   /** Decode ids as they come. */
   stream(options?: { special?: boolean }): TextStream;
 }
@@ -70,6 +72,8 @@ export function createTokenizer(json: unknown, config: unknown, where: string): 
     },
     decode: (ids, options) => decode(ids, options?.special),
     chat: readChatTemplate(config, where),
+    chatTemplate: (source, name) =>
+      readChatTemplate({ ...(config as object), chat_template: source }, name)!,
     stream: (options) => streamOf((ids) => decode(ids, options?.special)),
   };
 }
