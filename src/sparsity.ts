@@ -31,9 +31,10 @@ export const unionShare = (share: number, rows: number): number => 1 - (1 - shar
  * the union of what they need: so each row of weights is read once. Heads are chosen for each row, as
  * each reads keys and values of its own; their weights are read for the union.
  *
- * Only decode steps are asked of a method: prefill is dense. K and V are computed for all heads
- * whatever is selected, so the cache has no holes: reading them back in when a head returns would
- * cost more than it saves on grouped-query models, and eviction policies may rely on every entry.
+ * Only decode steps are asked of a method: prefill is dense. What a method leaves out of K and V costs
+ * nothing but time: a head that is chosen has those of every token, bit for bit. In a step of one row they
+ * are computed for chosen heads alone, and for a head that returns at once for all it has missed (kv.ts);
+ * where heads share them, or rows are several, for all heads at every step.
  */
 export interface Sparsity {
   readonly name: string;

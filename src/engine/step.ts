@@ -48,8 +48,8 @@ export interface StepRun {
   readonly tokens: Int32Array;
   readonly positions: Int32Array;
   readonly sequences: Int32Array;
-  /** Of each row's text, how many tokens have keys and values of all heads [T]; default all before it. */
-  readonly complete?: Int32Array;
+  /** Of each row's text, how many of its first tokens have keys and values of all heads [T]. */
+  readonly complete: Int32Array;
   /** What the measure compares with. */
   readonly expected?: Int32Array | Float32Array;
   /** Measure where the time goes. */
@@ -150,11 +150,11 @@ export class StepProgram implements Disposable {
 
   /** Run with T tokens at T positions of their texts. */
   async run(rows: StepRun): Promise<void> {
-    const { tokens, positions, sequences, expected, timed } = rows;
+    const { tokens, positions, sequences, complete, expected, timed } = rows;
     this.#backend.write(this.#inputs.tokens, tokens);
     this.#backend.write(this.#inputs.positions, positions);
     this.#backend.write(this.#inputs.sequences, sequences);
-    this.#backend.write(this.#inputs.complete, rows.complete ?? positions);
+    this.#backend.write(this.#inputs.complete, complete);
     if (expected && this.#expected) this.#backend.write(this.#expected, expected);
     this.#positions = positions.slice();
     if (timed && this.#backend.time) {
