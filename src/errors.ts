@@ -25,6 +25,18 @@ export const errorCodes = {
   BACKEND_UNAVAILABLE: { status: 1, meaning: 'the backend asked for does not work here' },
   OUT_OF_MEMORY: { status: 1, meaning: 'the work needs more memory than is available' },
   VERIFY_FAILED: { status: 1, meaning: 'outputs differ from the reference beyond the tolerance' },
+  HUB_UNREACHABLE: {
+    status: 1,
+    meaning: 'the hub does not answer, or the connection keeps breaking',
+  },
+  HUB_REFUSED: { status: 1, meaning: 'the hub wants a token that may read the model' },
+  NOT_ON_HUB: {
+    status: 1,
+    meaning: 'the hub has no such model, revision or file that can be loaded',
+  },
+  NOT_CACHED: { status: 1, meaning: 'a model of the hub is not in the cache, and nobody is asked' },
+  BAD_DOWNLOAD: { status: 1, meaning: 'what the server sends is not what it lists' },
+  DISK_FULL: { status: 1, meaning: 'there is no room for a download' },
   INTERNAL: { status: 1, meaning: 'a fault of the engine itself' },
 } as const satisfies Record<string, { status: number; meaning: string }>;
 

@@ -55,12 +55,16 @@ const layers: Readonly<Record<string, Layer>> = {
     may: [...below, 'models'],
     rule: 'loaders turn files into weights; of other layers they know the table of families alone.',
   },
+  hub: {
+    may: [...below, 'loaders'],
+    rule: 'hub turns an id into files of this machine; of other layers it knows how files are read.',
+  },
   tokenizer: {
     may: [...below, 'loaders'],
     rule: 'tokenizer turns text into ids; of other layers it knows how files are read.',
   },
   engine: {
-    may: [...below, 'backends', 'kv', 'loaders', 'models', 'ops', 'sparsity', 'tokenizer'],
+    may: [...below, 'backends', 'hub', 'kv', 'loaders', 'models', 'ops', 'sparsity', 'tokenizer'],
     rule: 'Imports point down: engine knows nothing of training, evaluation, benches or commands.',
   },
   train: {
@@ -82,14 +86,14 @@ const layers: Readonly<Record<string, Layer>> = {
   cli: {
     may: [
       ...below,
-      ...['backends', 'bench', 'engine', 'eval', 'kv', 'quantize', 'sparsity', 'train'],
+      ...['backends', 'bench', 'engine', 'eval', 'hub', 'kv', 'quantize', 'sparsity', 'train'],
     ],
     rule: 'A command turns argv into an engine call and a result into text: it reads no weight, records no op.',
   },
   index: {
     may: [
       ...[...below, 'backends', 'bench', 'engine', 'eval', 'kv', 'models', 'sparsity', 'tokenizer'],
-      ...['quantize', 'train'],
+      ...['hub', 'quantize', 'train'],
     ],
     rule: 'index is the public surface; commands are not part of it.',
   },
@@ -162,6 +166,8 @@ describe('imports', () => {
       [/^cli\//, /./],
       [/^backends\/native\//, /./],
       [/^loaders\/(fs|bundled)\.ts$/, /./],
+      [/^hub\/(cache|download)\.ts$/, /./],
+      [/^hub\//, /^node:path$/],
       [/^train\/(work-folder|examples)\.ts$/, /^node:fs\/promises$/],
       [/^(train|quantize)\//, /^node:path$/],
       [/^bench\/bench\.ts$/, /^node:os$/],
@@ -174,7 +180,7 @@ describe('imports', () => {
       )
       .map(
         ({ from, target }) =>
-          `src/${from} imports ${target}. node: appears only in loaders/fs.ts, backends/native, cli and train's files.`,
+          `src/${from} imports ${target}. node: appears only in loaders/fs.ts, hub's cache, backends/native, cli and train's files.`,
       );
     expect(broken).toEqual([]);
   });

@@ -6,8 +6,11 @@ import type { Io } from './io.ts';
 export interface Command<F extends Flags = Flags> {
   readonly name: string;
   readonly summary: string;
-  /** Its model argument; `optional` where the command does without or has a default. */
-  readonly model: 'required' | 'optional' | 'none';
+  /**
+   * Its model argument; `optional` where the command does without or has a default. A model of the hub is
+   * fetched before the command runs, but for one that takes the `id` itself.
+   */
+  readonly model: 'required' | 'optional' | 'id' | 'none';
   readonly flags: F;
   run(request: Request<F>): Promise<Outcome>;
 }

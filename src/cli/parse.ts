@@ -3,7 +3,8 @@ import { Command as Parser, CommanderError, Option } from 'commander';
 import { EngineError } from '../errors.ts';
 import type { Command, Outcome } from './command.ts';
 import { commands } from './commands/index.ts';
-import { commonFlags, type Flags, type Values } from './flags.ts';
+import { commonFlags, type Flags, hubFlags, type Values } from './flags.ts';
+import { fetchModel } from './hub.ts';
 import type { Io } from './io.ts';
 
 /** A command line that was understood. */
@@ -31,10 +32,16 @@ export function parse(argv: readonly string[], io: Io): Work | { help: string } 
     const parser = program.command(command.name).description(command.summary);
     if (command.model !== 'none')
       parser.argument(
-        command.model === 'required' ? '<model>' : '[model]',
-        'a bundled model (books-6m), a checkpoint folder or a .gguf file',
+        command.model === 'optional' ? '[model]' : '<model>',
+        command.model === 'id'
+          ? 'a model of the Hugging Face hub: ORG/NAME, ORG/NAME@REVISION, ORG/NAME:FILE.gguf'
+          : 'a bundled model (books-6m), a checkpoint folder, a .gguf file or an id of the hub',
       );
-    const flags: Flags = { ...command.flags, ...commonFlags };
+    const flags: Flags = {
+      ...command.flags,
+      ...(command.model !== 'none' && hubFlags),
+      ...commonFlags,
+    };
     for (const { usage, help } of Object.values(flags)) {
       const option = new Option(usage, help);
       parser.addOption(option.isBoolean() ? option : option.argParser(collect));
@@ -83,10 +90,16 @@ function prepare(
     else if (set) values[name] = flag.parse([set], variable);
   }
   const { json = false, debug = false, ...rest } = values as Values<typeof commonFlags>;
+  if (command.model === 'id')
+    return { json, debug, start: () => command.run({ model, flags: rest, json, io }) };
+  const { offline, mirror, ...own } = rest as Values<typeof hubFlags>;
   return {
     json,
     debug,
-    start: () => command.run({ model, flags: rest, json, io }),
+    async start() {
+      const path = model === undefined ? undefined : await fetchModel(model, rest, io);
+      return await command.run({ model: path, flags: own, json, io });
+    },
   };
 }
 

@@ -1,3 +1,4 @@
+import { locateModel } from '../hub/pull.ts';
 import { bundledModel } from '../loaders/bundled.ts';
 import { storedWeights } from '../loaders/checkpoint.ts';
 import { fileExists } from '../loaders/fs.ts';
@@ -36,7 +37,7 @@ export interface Inspection extends Omit<Description, 'endIds'> {
  * predictor beside them.
  */
 export async function inspect(model: string): Promise<Inspection> {
-  const path = bundledModel(model) ?? model;
+  const path = bundledModel(model) ?? (await locateModel(model));
   await using opened = await openCheckpoint(path);
   const { family, config, json, files } = opened;
   const { endIds, ...description } = family.describe(config);

@@ -5,6 +5,7 @@ import { doctor } from './doctor.ts';
 import { evalCommand } from './eval.ts';
 import { generate } from './generate.ts';
 import { inspectCommand } from './inspect.ts';
+import { pullCommand } from './pull.ts';
 import { quantizeCommand } from './quantize.ts';
 import { trainCommand } from './train.ts';
 import { verifyCommand } from './verify.ts';
@@ -20,4 +21,5 @@ export const commands: readonly Command[] = [
   doctor,
   bench,
   quantizeCommand,
+  pullCommand,
 ];
