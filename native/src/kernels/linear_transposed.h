@@ -53,10 +53,14 @@ static size_t sums_bytes(const Command& c) {
   return sizeof(float) * static_cast<size_t>(c.operand[x].dim[0] * c.operand[w].dim[1]);
 }
 
-// Tiles across the most columns that a task may have.
+// Tiles across the most columns that a task has, in whole panels.
 static int64_t columns_across(const Command& c) {
-  const int64_t panels = tiles_in(c.operand[w].dim[1], tile_columns);
-  return tiles_in(panels, c.tasks) * (tile_columns / tile_side);
+  int64_t across = 0;
+  for (int task = 0; task < c.tasks; task++) {
+    const Range columns = share(c.operand[w].dim[1], task, c.tasks, tile_columns);
+    across = most(across, round_up(columns.end - columns.begin, tile_columns) / tile_side);
+  }
+  return across;
 }
 
 static size_t workspace(const Command& c) {
