@@ -17,7 +17,7 @@ import {
 import type { StepTimes } from './step-times.ts';
 
 /** Rows of one prefill run; a longer prompt takes several. */
-const chunkRows = 128;
+const chunkRows = 256;
 
 /** Recorded programs kept beside those of decode steps: full chunks, and the latest odd chunk lengths. */
 const keptPrograms = 5;
