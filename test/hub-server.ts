@@ -10,8 +10,8 @@ export interface Fault {
   readonly file: string;
   /** After so many bytes of the answer … */
   readonly after: number;
-  /** … the connection breaks, or nothing more comes. */
-  readonly how: 'break' | 'hang';
+  /** … the connection breaks, nothing more comes, or the answer ends as if it were whole. */
+  readonly how: 'break' | 'hang' | 'end';
 }
 
 export interface Repository {
@@ -102,12 +102,12 @@ export async function startHub(repository: Repository): Promise<HubServer> {
     const part = planned ? body.subarray(0, planned.after) : body;
     to.writeHead(from ? 206 : 200, {
       ...headers,
-      'content-length': body.length,
+      ...(planned?.how !== 'end' && { 'content-length': body.length }),
       ...(from && { 'content-range': `bytes ${from}-${all.length - 1}/${all.length}` }),
     });
     one.sent = part.length;
     to.write(part, () => {
-      if (!planned) to.end();
+      if (!planned || planned.how === 'end') to.end();
       else if (planned.how === 'break') to.destroy();
     });
   };

@@ -30,6 +30,7 @@ import {
   commit,
   gitHash,
   type HubServer,
+  type ListEntry,
   type Repository,
   sha256,
   startHub,
@@ -182,6 +183,19 @@ describe('of GGUF files', () => {
     expect(tree()).toEqual([]);
   });
 
+  test('of those in the cache, the only one needs no name, one of two does', async () => {
+    const options = await hub({ files: quantized });
+    await pull(`${name}:Q4_0`, options);
+    const offline = { ...options, offline: true };
+    expect((await pull(name, offline)).path).toBe(join(snapshot(), 'llama-Q4_0.gguf'));
+    await expect(pull(`${name}:Q8_0`, offline)).rejects.toMatchObject({ code: 'NOT_CACHED' });
+    await pull(`${name}:Q8_0`, options);
+    await expect(pull(name, offline)).rejects.toMatchObject({
+      code: 'BAD_REQUEST',
+      message: expect.stringContaining('llama-Q4_0.gguf, llama-Q8_0.gguf;') as string,
+    });
+  });
+
   test.each([
     [':llama-Q4_0.gguf', 'llama-Q4_0.gguf', ['llama-Q4_0.gguf']],
     [':q8_0', 'llama-Q8_0.gguf', ['llama-Q8_0.gguf', 'llama-Q8_0.predictor.safetensors']],
@@ -220,6 +234,17 @@ describe('a connection that breaks', () => {
     ]);
     expect(notes).toHaveLength(2);
     expect(readFileSync(join(path, weightsFile)).equals(weights)).toBe(true);
+  });
+
+  test('more often than it may bring nothing is no matter while it brings something', async () => {
+    const fault = { file: weightsFile, after: 100, how: 'break' as const };
+    await pull(name, await hub({ faults: Array.from({ length: 8 }, () => fault) }));
+    expect(server!.of(weightsFile).at(-1)!.range).toBe('bytes=800-');
+  });
+
+  test('an answer that ends early, as if it were whole', async () => {
+    await pull(name, await hub({ faults: [{ file: weightsFile, after: 1000, how: 'end' }] }));
+    expect(server!.of(weightsFile).at(-1)!.range).toBe('bytes=1000-');
   });
 
   test('of a small file, and a busy server, likewise', async () => {
@@ -343,12 +368,19 @@ describe('what a server sends is not trusted', () => {
     expect(tree()).toEqual([]);
   });
 
-  test('a hash that is a path', async () => {
-    const options = await hub({
-      list: (entries) => entries.map((entry) => ({ ...entry, oid: '../../../../escaped' })),
-    });
+  test.each([
+    ['small', (entry: ListEntry) => ({ ...entry, oid: '../../../../escaped' })],
+    [
+      'large',
+      ({ lfs, ...entry }: ListEntry) => ({
+        ...entry,
+        ...(lfs && { lfs: { ...lfs, oid: '../../../../escaped' } }),
+      }),
+    ],
+  ])('a hash of a %s file that is a path', async (_, change) => {
+    const options = await hub({ list: (entries) => entries.map(change) });
     await expect(pull(name, options)).rejects.toMatchObject({ code: 'BAD_DOWNLOAD' });
-    expect(tree()).toEqual([]);
+    expect(server!.seen.every(({ path }) => path.startsWith('/api/'))).toBe(true);
   });
 
   test('redirects without end', async () => {
@@ -357,6 +389,7 @@ describe('what a server sends is not trusted', () => {
       code: 'HUB_UNREACHABLE',
       message: expect.stringContaining('more than 5 times') as string,
     });
+    expect(server!.seen.filter(({ path }) => path.includes(weightsFile))).toHaveLength(6);
   });
 });
 
@@ -393,7 +426,11 @@ interface Ran {
 }
 
 /** The command line, with a home of the hub's tools of its own. */
-async function dejavu(argv: readonly string[], env: Record<string, string> = {}): Promise<Ran> {
+async function dejavu(
+  argv: readonly string[],
+  env: Record<string, string> = {},
+  signal = new AbortController().signal,
+): Promise<Ran> {
   const [stdout, stderr] = [new PassThrough(), new PassThrough()];
   const [out, err] = [text(stdout), text(stderr)];
   const around = { HF_HUB_CACHE: cache, HF_HOME: join(cache, 'home'), ...env };
@@ -402,7 +439,7 @@ async function dejavu(argv: readonly string[], env: Record<string, string> = {})
     stdout,
     stderr,
     env: around,
-    signal: new AbortController().signal,
+    signal,
   });
   stdout.end();
   stderr.end();
@@ -505,6 +542,19 @@ describe('the command line', () => {
     const { endpoint } = await hub();
     expect((await dejavu(['pull', name, '--mirror', endpoint!])).status).toBe(0);
     expect(readFileSync(join(snapshot(), weightsFile)).equals(weights)).toBe(true);
+  });
+
+  test('Ctrl-C ends it with 130 and says what is kept', async () => {
+    const { endpoint } = await hub({ faults: [{ file: weightsFile, after: 2000, how: 'hang' }] });
+    const stop = new AbortController();
+    const ran = dejavu(['pull', name, '--mirror', endpoint!], {}, stop.signal);
+    const partial = `${blob(weights)}.incomplete`;
+    await expect.poll(() => existsSync(partial) && statSync(partial).size).toBe(2000);
+    stop.abort();
+    const { status, stderr } = await ran;
+    expect(status).toBe(130);
+    expect(stderr).toContain('what has come is kept');
+    expect(statSync(partial).size).toBe(2000);
   });
 
   test('what is no id is refused', async () => {

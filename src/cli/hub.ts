@@ -29,9 +29,11 @@ export async function pullVisibly(
   options: PullOptions,
   io: Io,
 ): Promise<PullResult> {
+  const kept = (): void => note(io, 'what has come is kept; the same command goes on from there');
+  io.signal.addEventListener('abort', kept, { once: true });
   using progress = startProgress(io);
   let last = '';
-  return await pull(model, {
+  const result = await pull(model, {
     ...options,
     signal: io.signal,
     onNote: (line) => note(io, `note: ${line}`),
@@ -41,6 +43,8 @@ export async function pullVisibly(
       last = file;
     },
   });
+  io.signal.removeEventListener('abort', kept);
+  return result;
 }
 
 /** What flags say, else the variables that the hub's other tools read too. */
