@@ -8,7 +8,16 @@ const prompt = [5, 17, 9];
 
 test('the surface is what is listed here', () => {
   expect(Object.keys(library).sort()).toEqual([
-    ...['Chat', 'Engine', 'EngineError', 'Generation', 'backends', 'bench', 'errorCodes', 'evaluate'],
+    ...[
+      'Chat',
+      'Engine',
+      'EngineError',
+      'Generation',
+      'backends',
+      'bench',
+      'errorCodes',
+      'evaluate',
+    ],
     ...[
       'failures',
       'families',

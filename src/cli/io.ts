@@ -1,10 +1,10 @@
-import type { Writable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import { EngineError } from '../errors.ts';
 
 /** What a command may touch of the process that runs it. */
 export interface Io {
-  readonly stdin: AsyncIterable<Uint8Array>;
-  readonly stdout: Writable;
+  readonly stdin: Readable & { readonly isTTY?: boolean };
+  readonly stdout: Writable & { readonly isTTY?: boolean; readonly columns?: number };
   /** `isTTY`: a person watches, so progress bars make sense. */
   readonly stderr: Writable & { readonly isTTY?: boolean; readonly columns?: number };
   /** The arguments' bytes, where the system tells: Node replaces those that are not UTF-8. */

@@ -1,5 +1,6 @@
 import type { Command } from '../command.ts';
 import { bench } from './bench.ts';
+import { chat } from './chat.ts';
 import { demo } from './demo.ts';
 import { doctor } from './doctor.ts';
 import { evalCommand } from './eval.ts';
@@ -14,6 +15,7 @@ import { verifyCommand } from './verify.ts';
 export const commands: readonly Command[] = [
   demo,
   generate,
+  chat,
   evalCommand,
   verifyCommand,
   trainCommand,

@@ -1,0 +1,40 @@
+import { EngineError } from '../../errors.ts';
+import { openHistory } from '../chat/history.ts';
+import { pipedLines } from '../chat/lines.ts';
+import { stream, summary, takeTurns } from '../chat/talk.ts';
+import { terminalLines } from '../chat/terminal.ts';
+import { command } from '../command.ts';
+import { chatFlags, methodFlags, modelFlags } from '../flags.ts';
+import { note } from '../io.ts';
+import { openEngine, readText } from '../open.ts';
+import { readPrompt } from '../prompt.ts';
+
+export const chat = command({
+  name: 'chat',
+  summary: 'talk with a model; /help lists what can be typed',
+  model: 'required',
+  flags: { ...chatFlags, ...modelFlags, ...methodFlags },
+  async run({ model, flags, json, io }) {
+    const { prompt, system, chatTemplate: file, ...options } = flags;
+    if (json && prompt === undefined)
+      throw new EngineError(
+        'BAD_REQUEST',
+        '--json is given without -p TEXT, expected the one turn whose result it prints; add -p',
+      );
+    const template =
+      file === undefined ? {} : { template: await readText(file), templateName: file };
+    const said = await readPrompt({ ...(prompt !== undefined && { prompt }) }, io);
+    await using engine = await openEngine(model!, options, io);
+    using talk = engine.chat({ ...(system !== undefined && { system }), ...template });
+    if (typeof said === 'string') {
+      const reply = talk.send(said, { ...options, signal: io.signal });
+      if (json) return { result: await reply.result, text: '' };
+      note(io, summary(await stream(reply, io), talk));
+      return { result: {}, text: '' };
+    }
+    const live = Boolean(io.stdin.isTTY && io.stdout.isTTY);
+    using lines = live ? terminalLines(io, openHistory(io.env)) : pipedLines(io);
+    await takeTurns(lines, { io, chat: talk, model: engine.model, live, options });
+    return { result: {}, text: '' };
+  },
+});
