@@ -32,6 +32,7 @@ export type { Spread } from './bench/spread.ts';
 export { type BackendOptions } from './backend.ts';
 export { backends } from './backends/index.ts';
 export { policies } from './kv/index.ts';
+export { cachedModel, pull, type PullOptions, type PullResult } from './hub/pull.ts';
 export { families } from './models/index.ts';
 export { methods } from './sparsity/index.ts';
 export { train, type TrainOptions, type TrainResult } from './train/train.ts';
