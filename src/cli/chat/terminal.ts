@@ -25,9 +25,13 @@ export function terminalLines(io: Io, history: History): Lines {
   let warned = false;
   let reply: AbortController | undefined;
   let waiting: { resolve(line?: string): void; reject(error: Error): void } | undefined;
-  const interrupted = (): void => waiting?.reject(new EngineError('ABORTED', 'interrupted'));
+  const interrupted = (): void => {
+    if (waiting) io.stdout.write('\n');
+    waiting?.reject(new EngineError('ABORTED', 'interrupted'));
+  };
   const ended = (): void => {
     closed = true;
+    if (waiting) io.stdout.write('\n');
     waiting?.resolve();
   };
   input.on('history', (lines) => history.save(lines));
@@ -39,7 +43,7 @@ export function terminalLines(io: Io, history: History): Lines {
   });
   input.on('SIGINT', () => {
     if (reply) return reply.abort();
-    if (warned) return interrupted();
+    if (warned && input.line === '') return interrupted();
     warned = true;
     input.write(null, { ctrl: true, name: 'e' });
     input.write(null, { ctrl: true, name: 'u' });
