@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Engine, type Message } from '../src/index.ts';
 import type { Session } from '../src/engine/session.ts';
@@ -219,7 +220,9 @@ test('a model without a template says what to do', () => {
   );
 });
 
-const smol = '/work/shared/models/SmolLM2-135M/SmolLM2-135M-Instruct.Q4_1.gguf';
+const smol = fileURLToPath(
+  new URL('../../shared/models/SmolLM2-135M/SmolLM2-135M-Instruct.Q4_1.gguf', import.meta.url),
+);
 test.skipIf(!existsSync(smol))(`a model made for it: ${smol}`, { timeout: 60_000 }, async () => {
   await using talker = await Engine.open(smol, { context: 256, activations: 'f32' });
   using chat = talker.chat();
