@@ -66,6 +66,9 @@ struct CodeSums {
     int32_t* total = reinterpret_cast<int32_t*>(room);  // by column, in the order of `add_pairs`
     int32_t* factors = total + round_up(E, chunk);      // sums of factors by group
     float* rest = reinterpret_cast<float*>(factors + round_up(E, chunk) / group_size);
+    for (int r = 0; r < rows && range.begin < range.end; r++)
+      for (int64_t at = 0; at < row_bytes(type, E); at += 64)
+        __builtin_prefetch(row(range.begin + r) + at);
     memset(room, 0, CodeSums::room(E));
     const float top = peak_factor();
     if (top > 0)
@@ -76,8 +79,10 @@ struct CodeSums {
     for (int64_t e = 0; e < E; e += 8) {  // eight columns always lie together
       const int32_t* codes = total + place(e);
       const int32_t eights = 8 * factors[e / group_size];
-      for (int64_t k = 0; k < least(8, E - e); k++)
-        sums[e + k] = unit * static_cast<float>(codes[k] - eights) + rest[e / group_size];
+      float eight[8];
+      for (int k = 0; k < 8; k++)
+        eight[k] = unit * static_cast<float>(codes[k] - eights) + rest[e / group_size];
+      memcpy(sums + e, eight, sizeof(float) * static_cast<size_t>(least(8, E - e)));
     }
   }
 
@@ -108,6 +113,7 @@ struct CodeSums {
     for (int r = 0; r < rows; r++) {
       at.row[r] = row(i + r);
       at.later[r] = row(i + r + rows);
+      at.scales[r] = Scales::of(at.row[r], type, E);
       at.number[r] = factor(i + r) * by;
     }
     if (at.later[0] == at.row[0] + rows * row_bytes(type, E))
@@ -118,12 +124,13 @@ struct CodeSums {
 
   struct Rows {
     const uint8_t *row[rows], *later[rows];
+    Scales scales[rows];
     float number[rows];
   };
 
   // `one_run`: these rows and later ones lie one after the other, and are asked for in that order.
   template <bool one_run>
-  void add_chunks(const Rows& at, int32_t* total, int32_t* factors) const {
+  void add_chunks(Rows& at, int32_t* total, int32_t* factors) const {
     const uint8_t* next = at.later[0] + 8192;
     int32_t whole[rows / 2][groups];  // a pair of 16-bit factors each
     int64_t e = 0;
@@ -156,17 +163,15 @@ struct CodeSums {
 
   // Whole factors of the groups of a chunk, and their sums.
   template <bool one_run>
-  void prepare(const Rows& at, int64_t e, int64_t count, int32_t (*whole)[groups],
+  DEJAVU_INLINE void prepare(Rows& at, int64_t e, int64_t count, int32_t (*whole)[groups],
                int32_t* factors) const {
-    Scales scales[rows];
     for (int r = 0; r < rows; r++) {
-      scales[r] = Scales::of(at.row[r], type, E);
-      if (count < chunk) memset(scales[r].value, 0, sizeof scales[r].value);
-      scales[r].prepare(e, e + count);
+      if (count < chunk) memset(at.scales[r].value, 0, sizeof at.scales[r].value);
+      at.scales[r].prepare(e, e + count);
       if (!one_run) __builtin_prefetch(at.later[r] + code_bytes(type, E) + e / 16);
     }
     for (int r = 0; r < rows; r += 2)
-      pair_factors(scales[r].value, at.number[r], scales[r + 1].value, at.number[r + 1],
+      pair_factors(at.scales[r].value, at.number[r], at.scales[r + 1].value, at.number[r + 1],
                    whole[r / 2], factors + e / group_size);
   }
 };

@@ -50,17 +50,17 @@ struct Scales {
   int64_t group = group_size;  // elements that share one
   float value[groups];
 
-  static Scales of(const uint8_t* row, DType type, int64_t columns) {
+  static DEJAVU_INLINE Scales of(const uint8_t* row, DType type, int64_t columns) {
     Scales scales;
     scales.stored = reinterpret_cast<const uint16_t*>(row + code_bytes(type, columns));
     scales.group = format_of(type).group;
     return scales;
   }
-  static Scales minima_of(const uint8_t* row, DType type, int64_t columns) {
+  static DEJAVU_INLINE Scales minima_of(const uint8_t* row, DType type, int64_t columns) {
     return of(row + scale_bytes(type, columns), type, columns);
   }
 
-  void prepare(int64_t begin, int64_t end) {
+  DEJAVU_INLINE void prepare(int64_t begin, int64_t end) {
     if (group == 2 * group_size) return repeat<2>(begin, end);
     if (group == 4 * group_size) return repeat<4>(begin, end);
     const int64_t last = (end + group_size - 1) / group_size;

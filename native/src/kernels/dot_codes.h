@@ -101,9 +101,13 @@ struct CodedRow {
   }
 };
 
+// How far ahead of the row in work memory is asked for where rows lie one after the other: into the first
+// cache, and into the second that much further.
+constexpr int64_t ahead_bytes = 2048, far_bytes = 3072;
+
 // A tile of R rows and T activations on its way over the chunks of a row. Memory at `ahead` is asked for
-// meanwhile: the same places of rows that come later.
-template <class Q, int R, int T>
+// meanwhile: the same places of rows that come later; of a `stream` more of what follows.
+template <class Q, int R, int T, bool stream = false>
 struct CodeTile {
   static constexpr int64_t each = chunk / Q::size;
   const uint8_t* const* w;
@@ -114,11 +118,20 @@ struct CodeTile {
   V rest[R][T];  // of minima, where there are any: in the middle of a group's codes, times its activations
   float both[R][T][Scales::groups];  // products of the scales of weights and activations
 
-  void scale(int64_t e, int64_t count) {
+  // Those of the chunk that begins at e, of which `count` elements are there; zeros after them.
+  static DEJAVU_INLINE void prepare(Scales& scales, int64_t e, int64_t count) {
+    if (count == chunk) return scales.prepare(e, e + count);
+    for (int64_t g = 0; g < Scales::groups; g += W) store(scales.value + g, zero());
+    if (scales.group != group_size) return scales.prepare(e, e + count);
+    const int64_t groups = (count + group_size - 1) / group_size;
+    for (int64_t g = 0; g < groups; g += W)  // whole vectors are stored, which loads get at once
+      store(scales.value + g, load_f16(scales.stored + e / group_size + g, least(W, groups - g)));
+  }
+
+  DEJAVU_INLINE void scale(int64_t e, int64_t count) {
     for (int r = 0; r < R; r++) {
       Scales scales = Scales::of(w[r], Q::type, E);
-      if (count < chunk) memset(scales.value, 0, sizeof scales.value);
-      scales.prepare(e, e + count);
+      prepare(scales, e, count);
       __builtin_prefetch(ahead[r] + code_bytes(Q::type, E) + e / group_size * 2);
       for (int t = 0; t < T; t++)
         for (int64_t g = 0; g < Scales::groups; g += W)
@@ -127,10 +140,9 @@ struct CodeTile {
     }
   }
 
-  void add_minima(int64_t e, int64_t count, int r, const Scales& scales) {
+  DEJAVU_INLINE void add_minima(int64_t e, int64_t count, int r, const Scales& scales) {
     Scales minima = Scales::minima_of(w[r], Q::type, E);
-    if (count < chunk) memset(minima.value, 0, sizeof minima.value);
-    minima.prepare(e, e + count);
+    prepare(minima, e, count);
     for (int64_t g = 0; g < Scales::groups; g += W) {
       const V middle = fma(load(scales.value + g), set(8), load(minima.value + g));
       for (int t = 0; t < T; t++)
@@ -139,14 +151,22 @@ struct CodeTile {
   }
 
   // Block b of the chunk that begins at e; `codes`: where those of row r lie.
-  inline __attribute__((always_inline)) void multiply(int64_t e, int64_t b, int r,
-                                                      const uint8_t* codes) {
+  DEJAVU_INLINE void multiply(int64_t e, int64_t b, int r, const uint8_t* codes) {
     for (int t = 0; t < T; t++)
       sums[r][t] = fma(Q::dot(codes, x[t].blocks[e / Q::size + b]),
                        Q::spread(both[r][t] + b * Q::groups), sums[r][t]);
   }
 
-  void run(float* out, int64_t out_stride) {
+  // The same at `place` of the row, where the codes may end: what follows them is not ours to multiply.
+  DEJAVU_INLINE void multiply_last(int64_t e, int64_t b, int r, int64_t place) {
+    const int64_t count = code_bytes(Q::type, E) - place;
+    if (count >= Q::bytes) return multiply(e, b, r, w[r] + place);
+    uint8_t codes[Q::bytes] = {};
+    memcpy(codes, w[r] + place, static_cast<size_t>(count));
+    multiply(e, b, r, codes);
+  }
+
+  DEJAVU_INLINE void run(float* out, int64_t out_stride) {
     for (int r = 0; r < R; r++)
       for (int t = 0; t < T; t++) sums[r][t] = rest[r][t] = zero();
     int64_t e = 0;
@@ -156,30 +176,27 @@ struct CodeTile {
       for (int64_t b = 0; b < each; b++)
         for (int r = 0; r < R; r++) {
           const int64_t place = (e / Q::size + b) * Q::bytes;
-          if (b * Q::bytes % 64 == 0) __builtin_prefetch(ahead[r] + place);
+          if (b * Q::bytes % 64 == 0) {
+            __builtin_prefetch(ahead[r] + place);
+            if (stream) __builtin_prefetch(ahead[r] + place + far_bytes, 0, 2);
+          }
           multiply(e, b, r, w[r] + place);
         }
     }
     if (e < E) {
       scale(e, E - e);
       for (int64_t b = 0; e + b * Q::size < E; b++)
-        for (int r = 0; r < R; r++) {  // what follows the last codes is not ours to multiply
-          const int64_t place = (e / Q::size + b) * Q::bytes;
-          uint8_t codes[Q::bytes] = {};
-          memcpy(codes, w[r] + place,
-                 static_cast<size_t>(least(Q::bytes, code_bytes(Q::type, E) - place)));
-          multiply(e, b, r, codes);
-        }
+        for (int r = 0; r < R; r++) multiply_last(e, b, r, (e / Q::size + b) * Q::bytes);
     }
     for (int r = 0; r < R; r++)
-      for (int t = 0; t < T; t++) 
+      for (int t = 0; t < T; t++)
         out[t * out_stride + r] =
             sum(format_of(Q::type).minima ? add(sums[r][t], rest[r][t]) : sums[r][t]);
   }
 };
 
-// How far ahead of the row in work memory is asked for, where rows lie one after the other.
-constexpr int64_t ahead_bytes = 2048;
+// Rows that are shorter are not worth a tile each.
+constexpr int64_t stream_bytes = 512;
 
 // All dot products of `rows` rows and T activations. Rows in one run of memory are read one by one, as
 // one stream; rows that lie apart several at a time, while those of `ahead` are asked for.
@@ -199,11 +216,13 @@ static void code_dots(const uint8_t* const* w, const uint8_t* const* ahead, bool
     }
   };
   int64_t r = 0;
-  if (one_run && T == 1)
+  if (one_run && T == 1 && row_bytes(Q::type, E) >= stream_bytes)
     for (; r < rows; r++) {
       const uint8_t* next = w[r] + ahead_bytes;
-      tile.template operator()<1>(r, &next);
+      CodeTile<Q, 1, 1, true>{w + r, &next, x, E}.run(out + r, out_stride);
     }
+  if (T >= most_t)  // twice the rows would be more sums than there are registers
+    for (; r + 4 <= rows; r += 4) tile.template operator()<4>(r, ahead + r);
   for (; r + Q::rows <= rows; r += Q::rows) tile.template operator()<Q::rows>(r, ahead + r);
   for (; r < rows; r++) tile.template operator()<1>(r, ahead + r);
 }

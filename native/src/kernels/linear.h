@@ -127,6 +127,14 @@ static void run_codes(const Command& c, int task, int64_t each, float* results) 
   const auto [T, E] = input.matrix();
   uint8_t* room = reinterpret_cast<uint8_t*>(results) + results_bytes(T);
   auto* rows = reinterpret_cast<CodedRow<Q>*>(room + T * CodedRow<Q>::bytes(E));
+  if (each == T) {  // what comes first is asked for while activations are prepared
+    const Chosen outputs = chosen(c.operand[select], 0, c.operand[w].dim[0],
+                                  static_cast<int64_t>(c.param[block]));
+    const Range mine = share(outputs.size(), task, c.tasks);
+    for (int64_t i = mine.begin; i < least(mine.end, mine.begin + Q::rows); i++)
+      for (int64_t at = 0; at < row_bytes(Q::type, E); at += 64)
+        __builtin_prefetch(c.operand[w].data + outputs[i] * row_bytes(Q::type, E) + at);
+  }
   for (int64_t t = 0; t < T; t++, room += CodedRow<Q>::bytes(E))
     rows[t] = CodedRow<Q>::of(input.data + t * row_bytes(DType::int8, E), E, room);
   for (int64_t t = 0; t < T; t += each) {

@@ -17,7 +17,7 @@ enum { block };
 // From this many activations on, rows that all of them use are decoded once for many.
 constexpr int64_t pack_from = 8;
 // Weights that make a task worth its sum, and most tasks.
-constexpr int64_t task_weights = 1 << 16;
+constexpr int64_t task_weights = 1 << 16, large_task_weights = 1 << 20;
 constexpr int64_t most_tasks = 8;
 // Columns of a panel of tiles.
 constexpr int64_t tile_columns = 128;
@@ -44,8 +44,9 @@ static int tasks(const Command& c, int threads) {
         least(split(tiles_in(E, tile_columns), weights.size(), threads), 2 * threads));
   if (packs(c)) return split(most(1, E / panel_columns), weights.size() * T, threads);
   const int64_t blocks = N / static_cast<int64_t>(c.param[block]);
+  const int64_t few = most(4, weights.size() / large_task_weights);
   const int64_t wanted = most((N + most_code_rows - 1) / most_code_rows,
-                              least(most_tasks, weights.size() / task_weights));
+                              least(most_tasks, least(weights.size() / task_weights, few)));
   return static_cast<int>(most(1, least(blocks, wanted)));
 }
 

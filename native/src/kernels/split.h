@@ -1,6 +1,9 @@
 // How work is shared among tasks, and what a selection chooses.
 #pragma once
 
+// Of kernels' inner loops, which compilers leave as calls once there are many of them.
+#define DEJAVU_INLINE inline __attribute__((always_inline))
+
 namespace dejavu::DEJAVU_ISA {
 
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -10,17 +13,21 @@ static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int split(int64_t units, int64_t steps, int threads) {
   constexpr int64_t worth_a_task = 1 << 15;
   if (threads == 1) return 1;
-  return static_cast<int>(most(1, least(least(units, steps / worth_a_task), threads * 8)));
+  return static_cast<int>(most(1, least(least(units, steps / worth_a_task), threads * 3)));
 }
 
 struct Range {
   int64_t begin, end;
 };
 
-// The share of `units` that `task` of `tasks` has, in steps of `step`.
+// The share of `units` that `task` of `tasks` has, in steps of `step`. Shares become smaller, so that
+// threads that take them in order end at about the same time.
 static inline Range share(int64_t units, int task, int tasks, int64_t step = 1) {
   const int64_t steps = (units + step - 1) / step;
-  return {least(units, steps * task / tasks * step), least(units, steps * (task + 1) / tasks * step)};
+  const auto bound = [&](int64_t left) {
+    return least(units, (steps - steps * left * left / (int64_t{tasks} * tasks)) * step);
+  };
+  return {bound(tasks - task), bound(tasks - task - 1)};
 }
 
 // Indices chosen for one row: `count` of a selection, or all of 0 … count-1; each stands for `block`.

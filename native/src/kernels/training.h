@@ -10,8 +10,9 @@ static int tasks(const Command& c, int threads) {
   return split(out.dim[0] / mul_rows, out.size() * c.operand[x].dim[0], threads);
 }
 
+// Room for the rows of a task: the first has most.
 static int64_t rows_per_task(const Command& c) {
-  return round_up(c.operand[dw].dim[0] / c.tasks + 1, mul_rows) + mul_rows;
+  return round_up(share(c.operand[dw].dim[0], 0, c.tasks, mul_rows).end, mul_rows);
 }
 
 static size_t workspace(const Command& c) {
