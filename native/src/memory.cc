@@ -27,15 +27,16 @@ std::shared_ptr<Memory> Memory::allocate(size_t bytes) {
     memset(memory->data_, 0, size);
     return memory;
   }
-  const size_t align = bytes >= 2 * huge_page ? huge_page : alignment;
-  const size_t size = whole(bytes, align) + (align == huge_page ? huge_page : 0);
+  const size_t align = bytes >= huge_page ? huge_page : alignment;
+  const size_t size = whole(bytes, alignment) + (align == huge_page ? huge_page : 0);
   void* mapping = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapping == MAP_FAILED) return nullptr;
   memory->mapping_ = mapping;
   memory->mapped_ = size;
   memory->data_ = reinterpret_cast<uint8_t*>(whole(reinterpret_cast<size_t>(mapping), align));
 #ifdef MADV_HUGEPAGE
-  if (align == huge_page) madvise(memory->data_, whole(bytes, huge_page), MADV_HUGEPAGE);
+  // Only pages that are filled: the rest would be taken for nothing.
+  if (align == huge_page) madvise(memory->data_, bytes / huge_page * huge_page, MADV_HUGEPAGE);
 #endif
   return memory;
 }
