@@ -13,7 +13,7 @@ static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int split(int64_t units, int64_t steps, int threads) {
   constexpr int64_t worth_a_task = 1 << 15;
   if (threads == 1) return 1;
-  return static_cast<int>(most(1, least(least(units, steps / worth_a_task), threads * 3)));
+  return static_cast<int>(most(1, least(least(units, steps / worth_a_task), threads * 4)));
 }
 
 struct Range {
