@@ -2,6 +2,7 @@
 #pragma once
 
 #include <arm_neon.h>
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
