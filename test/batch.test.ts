@@ -8,12 +8,12 @@
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { backends } from '../src/backends/index.ts';
 import { reference } from '../src/backends/reference/index.ts';
 import { Engine } from '../src/engine/engine.ts';
 import type { Batch } from '../src/engine/batch.ts';
 import type { Limits, Sparsity } from '../src/sparsity.ts';
 import { codeOf } from './code-of.ts';
+import { backendsThatOpen } from './opens.ts';
 import { randomPredictor } from './random-predictor.ts';
 
 const folder = fileURLToPath(new URL('data/parity/', import.meta.url));
@@ -24,17 +24,7 @@ const text = (which: number, length = 3 + 2 * which + steps): Int32Array =>
   Int32Array.from({ length }, (_, i) => (i * 37 + which * 101 + 5) % 331);
 const texts = [0, 1, 2].map((which) => text(which));
 
-const opens = await Promise.all(
-  backends.map(async (factory) => {
-    try {
-      await (await factory.open({}))[Symbol.asyncDispose]();
-      return factory.name;
-    } catch {
-      console.warn(`batch: the ${factory.name} backend does not open here; skipped`);
-      return undefined;
-    }
-  }),
-);
+const opens = await backendsThatOpen('batch');
 
 /** Logits after each of a text's last tokens, decoded alone. */
 async function alone(engine: Engine, method: Sparsity, ids: Int32Array): Promise<Float32Array[]> {
@@ -91,7 +81,7 @@ const families = (backend: string): string[] =>
       backend !== reference.name || ['gpt-neox-relu', 'llama-gqa-tied', 'opt'].includes(name),
   );
 
-describe.each(opens.filter((name) => name !== undefined))('%s', (backend) => {
+describe.each(opens)('%s', (backend) => {
   describe.each(families(backend))('%s', (name) => {
     let engine: Engine;
     let dense: Float32Array[][];
@@ -236,7 +226,7 @@ describe.each(opens.filter((name) => name !== undefined))('%s', (backend) => {
   });
 });
 
-describe.each(opens.filter((name) => name !== undefined))('%s', (backend) => {
+describe.each(opens)('%s', (backend) => {
   it.each(['f16', 'int8', 'int4'] as const)(
     'of %s weights too, each text gets what it gets alone',
     async (weights) => {

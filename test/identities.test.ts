@@ -6,26 +6,16 @@ import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Engine } from '../src/engine/engine.ts';
-import { backends } from '../src/backends/index.ts';
 import { makesZeros } from '../src/ops/activation.ts';
 import type { Sparsity } from '../src/sparsity.ts';
+import { backendsThatOpen } from './opens.ts';
 import { randomPredictor } from './random-predictor.ts';
 
 const folder = fileURLToPath(new URL('data/parity/', import.meta.url));
 const ids = Int32Array.from({ length: 14 }, (_, i) => (i * 37 + 5) % 331);
 const decoded = 6;
 
-const opens = await Promise.all(
-  backends.map(async (factory) => {
-    try {
-      await (await factory.open({}))[Symbol.asyncDispose]();
-      return factory.name;
-    } catch {
-      console.warn(`identities: the ${factory.name} backend does not open here; skipped`);
-      return undefined;
-    }
-  }),
-);
+const opens = await backendsThatOpen('identities');
 
 /** Logits after each of the last tokens, decoded by a method. */
 async function decode(engine: Engine, method: Sparsity): Promise<Float32Array[]> {
@@ -40,7 +30,7 @@ const largestGap = (a: Float32Array, b: Float32Array): number =>
   a.reduce((gap, x, i) => Math.max(gap, Math.abs(x - b[i])), 0) /
   b.reduce((peak, x) => Math.max(peak, Math.abs(x)), 0);
 
-describe.each(opens.filter((name) => name !== undefined))('%s', (backend) => {
+describe.each(opens)('%s', (backend) => {
   describe.each(readdirSync(folder))('%s', (name) => {
     let engine: Engine;
     let dense: Float32Array[];

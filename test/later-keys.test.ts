@@ -6,7 +6,6 @@
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { backends } from '../src/backends/index.ts';
 import { reference } from '../src/backends/reference/index.ts';
 import { Batch, rowsOf } from '../src/engine/batch.ts';
 import { Engine } from '../src/engine/engine.ts';
@@ -16,20 +15,11 @@ import { backlogRows } from '../src/ops/backlog.ts';
 import { Inputs } from '../src/ops/cases.ts';
 import type { Sparsity } from '../src/sparsity.ts';
 import { type Given, given } from '../src/sparsity/given.ts';
+import { backendsThatOpen } from './opens.ts';
 
 const folder = fileURLToPath(new URL('data/parity/', import.meta.url));
 
-const opens = await Promise.all(
-  backends.map(async (factory) => {
-    try {
-      await (await factory.open({}))[Symbol.asyncDispose]();
-      return factory.name;
-    } catch {
-      console.warn(`later keys: the ${factory.name} backend does not open here; skipped`);
-      return undefined;
-    }
-  }),
-);
+const opens = await backendsThatOpen('later keys');
 
 type Keys = NonNullable<StepOptions['keys']>;
 
@@ -218,7 +208,7 @@ const families = (backend: string): string[] =>
     (name) => backend !== reference.name || ['gpt-neox', 'mpt-clip', 'opt'].includes(name),
   );
 
-describe.each(opens.filter((name) => name !== undefined))('%s', (backend) => {
+describe.each(opens)('%s', (backend) => {
   describe.each(families(backend))('%s', (name) => {
     let engine: Engine;
     beforeAll(async () => {

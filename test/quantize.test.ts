@@ -9,7 +9,7 @@ import { PassThrough, Readable } from 'node:stream';
 import { text as textOf } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { backends, openBackend } from '../src/backends/index.ts';
+import { openBackend } from '../src/backends/index.ts';
 import { run } from '../src/cli/run.ts';
 import { Engine, type OpenOptions } from '../src/engine/engine.ts';
 import { inspect } from '../src/engine/inspect.ts';
@@ -22,6 +22,7 @@ import { quantize, type QuantizeOptions, type QuantizeResult } from '../src/quan
 import { formatOf, quantizedTypes } from '../src/tensor.ts';
 import { asGguf } from './as-gguf.ts';
 import { codeOf } from './code-of.ts';
+import { backendsThatOpen } from './opens.ts';
 
 const parity = fileURLToPath(new URL('data/parity/', import.meta.url));
 const families = ['llama-gqa-tied', 'llama-bias', 'opt', 'opt-350m', 'gpt-neox', 'gpt-neox-relu'];
@@ -33,14 +34,7 @@ let folder: string;
 beforeAll(async () => void (folder = await mkdtemp(join(tmpdir(), 'dejavu-quantize-'))));
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-const opens: string[] = [];
-for (const { name } of backends)
-  try {
-    await (await openBackend(name)).backend[Symbol.asyncDispose]();
-    opens.push(name);
-  } catch {
-    console.warn(`quantize: the ${name} backend does not open here; skipped`);
-  }
+const opens = await backendsThatOpen('quantize');
 
 const make = async (name: string, options: Partial<QuantizeOptions> = {}) => {
   const output = await mkdtemp(join(folder, `${name}-`));
