@@ -1,4 +1,4 @@
-#include "simd_neon.h"
-
 #define DEJAVU_ISA neon
+#include "simd_neon.h"
+//
 #include "kernels/table.h"

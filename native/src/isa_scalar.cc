@@ -1,4 +1,4 @@
-#include "simd_scalar.h"
-
 #define DEJAVU_ISA scalar
+#include "simd_scalar.h"
+//
 #include "kernels/table.h"

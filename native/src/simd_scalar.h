@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "simd_pairs.h"
+
 namespace dejavu::scalar {
 
 constexpr int W = 8;
@@ -154,19 +156,6 @@ static inline V dot_i8(const int8_t* w, const Block4& x) {
   return each([&](int i) { return static_cast<float>(sums[i]); });
 }
 
-// Codes of rows in pairs, times whole numbers: columns of a step, and where column i of a step lies in its
-// sums.
-constexpr int64_t pair_columns = 32;
-static inline int64_t pair_place(int64_t i) { return i; }
-// Pairs of 16-bit factors of 16 groups; adds the factors to `totals`.
-static inline void pair_factors(const float* a, float by_a, const float* b, float by_b,
-                                int32_t* pairs, int32_t* totals) {
-  for (int g = 0; g < 16; g++) {
-    const int low = static_cast<int>(rintf(a[g] * by_a)), high = static_cast<int>(rintf(b[g] * by_b));
-    totals[g] += low + high;
-    pairs[g] = static_cast<int32_t>((static_cast<uint32_t>(high) << 16) | (low & 0xffff));
-  }
-}
 // sums [32] += the codes of P pairs of rows times their factors, `stride` from pair to pair.
 template <int P, int stride>
 static inline void add_pairs(int32_t* sums, const uint8_t* const* w, const int32_t* factors) {
