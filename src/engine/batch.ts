@@ -144,13 +144,7 @@ export class Batch implements Disposable {
     ids: ArrayLike<number>,
     method = this.#method,
   ): Promise<Float32Array> {
-    const rows = { tokens: Int32Array.from(ids), sequences: Int32Array.from(sequences) };
-    if (rows.tokens.length !== sequences.length || new Set(rows.sequences).size !== ids.length)
-      throw new EngineError(
-        'BAD_REQUEST',
-        `batch: ${ids.length} ids for texts ${rows.sequences.join(', ')}, expected one id for each of different texts`,
-      );
-    const step = await this.extend('decode', rows, { logits: 'all' }, { method });
+    const step = await this.#decodeStep(sequences, ids, { method });
     return step.logits();
   }
 
@@ -160,8 +154,7 @@ export class Batch implements Disposable {
     ids: ArrayLike<number>,
     method = this.#method,
   ): Promise<StepTimes | undefined> {
-    const rows = { tokens: Int32Array.from(ids), sequences: Int32Array.from(sequences) };
-    const step = await this.extend('decode', rows, { logits: 'all' }, { method, timed: true });
+    const step = await this.#decodeStep(sequences, ids, { method, timed: true });
     return step.times;
   }
 
@@ -225,6 +218,20 @@ export class Batch implements Disposable {
     if (complete < length) await this.#leftOut.get(text)!.settle(text, length, complete);
     this.#complete[text] = length;
     this.#leftOut.delete(text);
+  }
+
+  #decodeStep(
+    sequences: ArrayLike<number>,
+    ids: ArrayLike<number>,
+    run: { method: Sparsity; timed?: boolean },
+  ): Promise<StepProgram> {
+    const rows = { tokens: Int32Array.from(ids), sequences: Int32Array.from(sequences) };
+    if (rows.tokens.length !== sequences.length || new Set(rows.sequences).size !== ids.length)
+      throw new EngineError(
+        'BAD_REQUEST',
+        `batch: ${ids.length} ids for texts ${rows.sequences.join(', ')}, expected one id for each of different texts`,
+      );
+    return this.extend('decode', rows, { logits: 'all' }, run);
   }
 
   /** The recorded step, recording it when it is new. */
