@@ -1,77 +1,117 @@
-import { f32, i32 } from '../host.ts';
+import { EngineError } from '../errors.ts';
+import { f32, i32, rowReader, rowWriter } from '../host.ts';
 import type { Op } from '../op.ts';
 import type { Recorder } from '../program.ts';
-import type { Tensor } from '../tensor.ts';
-import { Inputs, output } from './cases.ts';
+import { rowBytes, type Tensor } from '../tensor.ts';
+import { attentionCases } from './attention-cases.ts';
+import { Inputs } from './cases.ts';
+import { turn } from './rotary.ts';
 import { selected } from './selection.ts';
 import { bind, expectSelection, expectType } from './shape.ts';
 
-/** cache[sequences[t], g, slots[t]] = x[t, g]: keys or values of this step into their slots. */
-export const storeOp: Op<'x' | 'sequences' | 'slots' | 'cache', never> = {
+/**
+ * cache[sequences[t], g, slot] = x[t, g] in the cache's own type: keys or values of this step. The slot is
+ * slots[t]; those past the last come around to slot `sinks`.
+ */
+export const storeOp: Op<'x' | 'sequences' | 'slots' | 'cache', 'sinks'> = {
   name: 'store',
   operands: ['x', 'sequences', 'slots', 'cache'],
   writes: ['cache'],
-  params: [],
+  params: ['sinks'],
   check(t) {
     bind('store', { x: 'T G D', sequences: 'T', slots: 'T', cache: 'B G S D' }, t);
+    expectType('store', 'cache', t.cache, ...cacheTypes);
     expectType('store', 'sequences', t.sequences, 'i32');
     expectType('store', 'slots', t.slots, 'i32');
   },
   reads: () => [],
-  reference({ x, sequences, slots, cache }) {
+  reference({ x, sequences, slots, cache }, { sinks }) {
     const [T = 0, G = 0, D = 0] = x!.shape;
     const S = cache!.shape[2];
-    const [input, row, slot, out] = [f32(x!), i32(sequences!), i32(slots!), f32(cache!)];
+    const [input, row, slot, write] = [f32(x!), i32(sequences!), i32(slots!), rowWriter(cache!)];
     for (let t = 0; t < T; t++)
       for (let g = 0; g < G; g++) {
         const from = (t * G + g) * D;
-        out.set(input.subarray(from, from + D), ((row[t] * G + g) * S + slot[t]) * D);
+        write((row[t] * G + g) * S + around(slot[t], sinks, S), input.subarray(from, from + D));
       }
   },
   cases() {
     const random = new Inputs(10);
-    return [
-      {
-        name: '[3,2,5] into [2,2,7,5]',
+    return cacheTypes.flatMap((dtype) =>
+      [5, 32, 80].map((D) => ({
+        name: `${dtype} [3,2,${D}] into [2,2,7,${D}]`,
         operands: {
-          x: random.numbers([3, 2, 5]),
+          x: random.numbers([3, 2, D]),
           sequences: random.integers([0, 1, 0]),
-          slots: random.integers([6, 0, 2]),
-          cache: output([2, 2, 7, 5]),
+          slots: random.integers([6, 0, 13]),
+          cache: random.numbers([2, 2, 7, D], dtype),
         },
-        params: {},
-      },
-    ];
+        params: { sinks: 2 },
+        tolerance: 0,
+      })),
+    );
   },
 };
 
-/** Record the storing of x [T, G, D] in cache [B, G, S, D]. */
+/** Types that keys and values may have in memory. */
+export const cacheTypes = ['f32', 'f16', 'int8'] as const;
+export type CacheType = (typeof cacheTypes)[number];
+
+/** The slot of S that `slot` comes to where those from `sinks` on are a ring. */
+const around = (slot: number, sinks: number, S: number): number =>
+  slot < S ? slot : sinks + ((slot - sinks) % (S - sinks));
+
+/** Record the storing of x [T, G, D] in cache [B, G, S, D]; `sinks`: where slots past the last begin again. */
 export function store(
   g: Recorder,
   operands: { x: Tensor; sequences: Tensor; slots: Tensor; cache: Tensor },
+  sinks = 0,
 ): void {
-  g.record(storeOp, operands, {});
+  g.record(storeOp, operands, { sinks });
 }
 
-/**
- * y[t, h] = Σ_s softmax_s(scale · q[t, h] · keys[s] + slopes[h] · (s - slots[t])) values[s], over slots
- * 0 … slots[t] of the row's own sequence: a row sees what was stored before it and itself. With a
- * `window` above 0 it sees the last `window` of them, itself included, and the rest is not read.
- *
- * Slopes are those of ALiBi (arXiv 2108.12409); absent, nearness counts for nothing. Heads share KV
- * heads in groups of H / G. Heads not selected are not computed, and their y is not written.
- */
-export const attentionOp: Op<
-  'q' | 'keys' | 'values' | 'sequences' | 'slots' | 'select' | 'slopes' | 'y',
-  'scale' | 'window'
-> = {
-  name: 'attention',
-  operands: ['q', 'keys', 'values', 'sequences', 'slots', 'select', 'slopes', 'y'],
-  writes: ['y'],
-  params: ['scale', 'window'],
+/** Operands of `attention`, and its parameters. */
+export type AttentionOperand =
+  | ('q' | 'keys' | 'values' | 'sequences' | 'slots' | 'select' | 'slopes' | 'places' | 'angles')
+  | ('sinkQ' | 'y' | 'received');
+export type AttentionParam = 'scale' | 'window' | 'sinks' | 'recent' | 'latest';
 
-  check(t) {
-    const { T = 0, H = 0 } = bind(
+/**
+ * y[t, h] = Σ_s w[t, h, s] values[s], where w is the softmax over s of
+ * scale · q[t, h] · keys[s] + slopes[h] · (place of s − place of the row), s being the slots of the row's
+ * own text that it sees. Heads share KV heads in groups of H / G. Heads not selected are not computed, and
+ * their y is not written.
+ *
+ * - **Seen** are slots 0 … slots[t]: what was stored before the row, and itself. With `recent` above 0 the
+ *   slots from `sinks` on are a ring, as `store` has it, and a row sees the slots below `sinks` and, up to
+ *   its own, the last `recent` others.
+ * - **Place** of a slot is places[., g, s], where there are places; else how many of the seen ones come before
+ *   it (of a ring: were stored before it). A row's place is that of its own slot.
+ * - `window` above 0: slots that are as many places away are not seen.
+ * - `slopes` are those of ALiBi (arXiv 2108.12409); absent, nearness counts for nothing.
+ * - `angles` [P, R]: keys lie un-rotated; each is turned by the angles of its place, as `rotary` does.
+ * - `sinkQ` [T, H, D]: queries in place of q for the slots below `sinks`. One rotated by the row's place in
+ *   the cache, the other by that in the text, they see a ring of keys by places in the cache though each key
+ *   was rotated once (StreamingLLM, arXiv 2309.17453, without turning keys again).
+ * - `received` [B, H, S] gets Σ_t w[t, h, s] over the last `latest` rows of each text (0: all), for slots up
+ *   to the last row's: H2O's column sums (arXiv 2306.14048), without a matrix of all rows by all slots. Rows
+ *   of one text must be neighbours. No ring gives it.
+ */
+export const attentionOp: Op<AttentionOperand, AttentionParam> = {
+  name: 'attention',
+  operands: [
+    ...(['q', 'keys', 'values', 'sequences', 'slots', 'select', 'slopes', 'places'] as const),
+    ...(['angles', 'sinkQ', 'y', 'received'] as const),
+  ],
+  writes: ['y', 'received'],
+  params: ['scale', 'window', 'sinks', 'recent', 'latest'],
+
+  check(t, { recent, sinks }) {
+    const {
+      T = 0,
+      H = 0,
+      S = 0,
+    } = bind(
       'attention',
       {
         q: 'T H D',
@@ -80,114 +120,119 @@ export const attentionOp: Op<
         sequences: 'T',
         slots: 'T',
         'slopes?': 'H',
+        'places?': 'B G S',
+        'angles?': 'P R',
+        'sinkQ?': 'T H D',
         y: 'T H D',
+        'received?': 'B H S',
       },
       t,
     );
     expectSelection('attention', t.select, T, H);
-    expectType('attention', 'sequences', t.sequences, 'i32');
-    expectType('attention', 'slots', t.slots, 'i32');
+    expectType('attention', 'keys', t.keys, ...cacheTypes);
+    expectType('attention', 'values', t.values, t.keys!.dtype);
+    for (const name of ['sequences', 'slots', 'places'] as const)
+      expectType('attention', name, t[name], 'i32');
+    if (recent > 0 ? t.places || t.received || sinks + recent > S : t.sinkQ)
+      throw new EngineError(
+        'BAD_SHAPE',
+        `attention: ${recent} recent and ${sinks} first of ${S} slots with ${Object.keys(t).join(', ')}; expected a ring within the slots, without places and received; or no ring and no sinkQ`,
+      );
   },
 
   /** Keys and values of each KV head that serves a selected head. */
-  reads({ q, keys, select }, { window }) {
+  reads({ q, keys, select }, { window, sinks, recent }) {
     const [, H = 0, D = 0] = q!.shape;
     const G = keys!.shape[1];
-    const bytes = 2 * 4 * D * (select ? 1 : G);
-    return [{ role: 'kv', bytes, select, group: H / G, perSlot: window || Infinity }];
+    const bytes = 2 * rowBytes(keys!.dtype, D) * (select ? 1 : G);
+    const most = Math.min(window || Infinity, recent ? sinks + recent : Infinity);
+    return [{ role: 'kv', bytes, select, group: H / G, perSlot: most }];
   },
 
-  reference({ q, keys, values, sequences, slots, select, slopes, y }, { scale, window }) {
-    const [T = 0, H = 0, D = 0] = q!.shape;
-    const [, G = 1, S = 0] = keys!.shape;
-    const [query, k, v, out] = [f32(q!), f32(keys!), f32(values!), f32(y!)];
-    const [row, slot, slope] = [i32(sequences!), i32(slots!), slopes && f32(slopes)];
-    for (let t = 0; t < T; t++) {
-      const end = slot[t] + 1;
-      const begin = window ? Math.max(0, end - window) : 0;
-      for (const h of selected(select, t, H)) {
-        const head = (row[t] * G + Math.floor(h / (H / G))) * S * D;
-        const weights = new Float64Array(end);
-        let peak = -Infinity;
-        for (let s = begin; s < end; s++) {
-          let dot = 0;
-          for (let d = 0; d < D; d++) dot += query[(t * H + h) * D + d] * k[head + s * D + d];
-          weights[s] = dot * scale + (slope ? slope[h] * (s - slot[t]) : 0);
-          peak = Math.max(peak, weights[s]);
-        }
-        let total = 0;
-        for (let s = begin; s < end; s++) total += weights[s] = Math.exp(weights[s] - peak);
-        for (let d = 0; d < D; d++) {
-          let sum = 0;
-          for (let s = begin; s < end; s++) sum += weights[s] * v[head + s * D + d];
-          out[(t * H + h) * D + d] = sum / total;
-        }
+  reference(t, { scale, window, sinks, recent, latest }) {
+    const [T = 0, H = 0, D = 0] = t.q!.shape;
+    const [, G = 1, S = 0] = t.keys!.shape;
+    const [query, out] = [f32(t.q!), f32(t.y!)];
+    const [readKey, readValue] = [rowReader(t.keys!), rowReader(t.values!)];
+    const [row, slots] = [i32(t.sequences!), i32(t.slots!)];
+    const [places, slope] = [t.places && i32(t.places), t.slopes && f32(t.slopes)];
+    const [sinkQuery, received] = [t.sinkQ && f32(t.sinkQ), t.received && f32(t.received)];
+    const [key, value] = [new Float32Array(D), new Float32Array(D)];
+    for (let row0 = 0, row1 = 0; row0 < T; row0 = row1) {
+      while (row1 < T && row[row1] === row[row0]) row1++;
+      const counted = latest ? Math.max(row0, row1 - latest) : row0;
+      for (let h = 0; received && h < H; h++) {
+        const start = (row[row0] * H + h) * S;
+        received.fill(0, start, start + slots[row1 - 1] + 1);
       }
+      for (let t1 = row0; t1 < row1; t1++)
+        for (const h of selected(t.select, t1, H)) {
+          const first = (row[t1] * G + Math.floor(h / (H / G))) * S;
+          const seen = seenSlots(slots[t1], S, sinks, recent);
+          const placeOf = (i: number): number => (places ? places[first + seen[i]] : i);
+          const own = placeOf(seen.length - 1);
+          const logits = seen.map((s, i) => {
+            const away = placeOf(i) - own;
+            if (window && -away >= window) return -Infinity;
+            readKey(first + s, key);
+            if (t.angles) turn(key, f32(t.angles), placeOf(i), t.angles.shape[1]);
+            const q = sinkQuery && s < sinks ? sinkQuery : query;
+            let dot = 0;
+            for (let d = 0; d < D; d++) dot += q[(t1 * H + h) * D + d] * key[d];
+            return dot * scale + (slope ? slope[h] * away : 0);
+          });
+          const peak = logits.reduce((a, b) => Math.max(a, b), -Infinity);
+          const weights = logits.map((logit) => Math.exp(logit - peak));
+          const total = weights.reduce((a, b) => a + b, 0);
+          const sums = new Float64Array(D);
+          seen.forEach((s, i) => {
+            readValue(first + s, value);
+            for (let d = 0; d < D; d++) sums[d] += weights[i] * value[d];
+            if (received && t1 >= counted)
+              received[(row[t1] * H + h) * S + s] += weights[i] / total;
+          });
+          for (let d = 0; d < D; d++) out[(t1 * H + h) * D + d] = sums[d] / total;
+        }
     }
   },
 
-  cases() {
-    const random = new Inputs(11);
-    const make = (
-      T: number,
-      H: number,
-      G: number,
-      D: number,
-      slots: number[],
-      options: { share?: number; rows?: number; alibi?: boolean; window?: number } = {},
-    ) => ({
-      name: `T ${T} H ${H} G ${G} D ${D} slots ${slots} ${JSON.stringify(options)}`,
-      operands: {
-        q: random.numbers([T, H, D]),
-        keys: random.numbers([2, G, 150, D]),
-        values: random.numbers([2, G, 150, D]),
-        sequences: random.integers(Array.from({ length: T }, (_, t) => (T > 3 ? t % 2 : 1))),
-        slots: random.integers(slots),
-        select:
-          options.share === undefined
-            ? undefined
-            : random.selection(options.rows ?? 1, H, options.share),
-        slopes: options.alibi ? random.numbers([H]) : undefined,
-        y: output([T, H, D]),
-      },
-      params: { scale: 1 / Math.sqrt(D), window: options.window ?? 0 },
-    });
-    return [
-      make(1, 1, 1, 1, [0]),
-      make(1, 4, 4, 16, [149]),
-      make(1, 6, 2, 20, [77]),
-      make(3, 4, 1, 64, [10, 11, 12]),
-      make(5, 4, 2, 7, [140, 3, 0, 66, 13], { share: 0.5, rows: 5 }),
-      make(1, 8, 2, 16, [90], { share: 0 }),
-      make(1, 8, 2, 16, [90], { share: 0.4 }),
-      make(1, 8, 8, 80, [33], { share: 1 }),
-      make(1, 5, 5, 16, [149], { alibi: true }),
-      make(3, 4, 1, 24, [30, 31, 32], { alibi: true, share: 0.5, rows: 1 }),
-      make(1, 4, 2, 20, [77], { window: 19 }),
-      make(1, 4, 2, 20, [77], { window: 78 }),
-      make(3, 4, 2, 16, [3, 4, 5], { window: 5 }),
-      make(3, 4, 4, 33, [40, 41, 42], { window: 1 }),
-      make(3, 2, 1, 16, [140, 5, 60], { window: 9 }),
-      make(5, 4, 2, 7, [140, 3, 0, 66, 13], { window: 12, alibi: true, share: 0.5, rows: 5 }),
-    ];
-  },
+  cases: attentionCases,
 };
 
-/** Record attention of q [T, H, D] over one layer's cache; returns [T, H, D]. `window` 0: no limit. */
-export function attention(
-  g: Recorder,
-  operands: {
-    q: Tensor;
-    keys: Tensor;
-    values: Tensor;
-    sequences: Tensor;
-    slots: Tensor;
-    select?: Tensor | undefined;
-    slopes?: Tensor | undefined;
-  },
-  { scale, window = 0 }: { scale: number; window?: number | undefined },
-): Tensor {
+/** Slots a row sees, those stored first first. */
+function seenSlots(slot: number, S: number, sinks: number, recent: number): number[] {
+  const begin = recent ? Math.max(sinks, slot + 1 - recent) : 0;
+  const seen = Array.from({ length: recent ? Math.min(sinks, slot + 1) : 0 }, (_, s) => s);
+  for (let s = begin; s <= slot; s++) seen.push(around(s, sinks, S));
+  return seen;
+}
+
+export interface AttentionInput {
+  readonly q: Tensor;
+  readonly keys: Tensor;
+  readonly values: Tensor;
+  readonly sequences: Tensor;
+  readonly slots: Tensor;
+  readonly select?: Tensor | undefined;
+  readonly slopes?: Tensor | undefined;
+  readonly places?: Tensor | undefined;
+  readonly angles?: Tensor | undefined;
+  readonly sinkQ?: Tensor | undefined;
+  readonly received?: Tensor | undefined;
+}
+
+export interface AttentionParams {
+  readonly scale: number;
+  readonly window?: number | undefined;
+  readonly sinks?: number | undefined;
+  readonly recent?: number | undefined;
+  readonly latest?: number | undefined;
+}
+
+/** Record attention of q [T, H, D] over one layer's cache; returns [T, H, D]. Numbers left out are 0. */
+export function attention(g: Recorder, operands: AttentionInput, params: AttentionParams): Tensor {
+  const { scale, window = 0, sinks = 0, recent = 0, latest = 0 } = params;
   const y = g.scratch('f32', operands.q.shape);
-  g.record(attentionOp, { ...operands, y }, { scale, window });
+  g.record(attentionOp, { ...operands, y }, { scale, window, sinks, recent, latest });
   return y;
 }

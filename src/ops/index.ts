@@ -6,6 +6,7 @@ import { divergenceOp } from './divergence.ts';
 import { addOp, clampOp, magnitudeOp, multiplyOp } from './elementwise.ts';
 import { embedOp } from './embed.ts';
 import { encodeOp } from './encode.ts';
+import { enterOp, evictOp, observeOp } from './evict.ts';
 import { linearTransposedOp } from './linear-transposed.ts';
 import { linearOp } from './linear.ts';
 import { linearMissingOp, storeMissingOp } from './missing.ts';
@@ -30,6 +31,8 @@ export const ops: readonly Op[] = [
   divergenceOp,
   embedOp,
   encodeOp,
+  enterOp,
+  evictOp,
   keepInputOp,
   linearMissingOp,
   linearOp,
@@ -38,6 +41,7 @@ export const ops: readonly Op[] = [
   multiplyOp,
   noiseOp,
   normOp,
+  observeOp,
   poolOp,
   recentOp,
   reluGradientOp,

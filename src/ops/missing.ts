@@ -1,11 +1,13 @@
 import { EngineError } from '../errors.ts';
-import { f32, hostTensor, i32, rowReader } from '../host.ts';
+import { f32, hostTensor, i32, rowReader, rowWriter } from '../host.ts';
 import type { Case, HostTensor, Op } from '../op.ts';
 import type { Recorder } from '../program.ts';
 import { isQuantized, type Tensor } from '../tensor.ts';
+import { type CacheType, cacheTypes } from './attention.ts';
 import { backlogOp } from './backlog.ts';
 import { Inputs, output } from './cases.ts';
 import { rowReads } from './linear.ts';
+import { turn } from './rotary.ts';
 import { selected } from './selection.ts';
 import { bind, expectSelection, expectType, weightTypes } from './shape.ts';
 
@@ -186,6 +188,7 @@ export const storeMissingOp: Op<'x' | 'angles' | 'chosen' | 'missing' | 'cache',
   check(t) {
     const shapes = { x: 'P G D', 'angles?': 'P R', cache: 'B G S D' };
     const { G = 0 } = bind('storeMissing', shapes, t);
+    expectType('storeMissing', 'cache', t.cache, ...cacheTypes);
     expectGaps('storeMissing', t, G);
   },
   reads: () => [],
@@ -193,35 +196,31 @@ export const storeMissingOp: Op<'x' | 'angles' | 'chosen' | 'missing' | 'cache',
     const [P = 1, G = 0, D = 0] = x!.shape;
     const S = cache!.shape[2];
     const R = angles ? angles.shape[1] : 0;
-    const [input, table, out] = [f32(x!), angles && f32(angles), f32(cache!)];
+    const [input, table, write] = [f32(x!), angles && f32(angles), rowWriter(cache!)];
     const { sequence, heads, end } = gaps(chosen!, missing!);
     for (const { head, from } of heads)
       for (let p = from; p < end; p++) {
-        const row = input.subarray(((p % P) * G + head) * D, ((p % P) * G + head + 1) * D);
-        const place = ((sequence * G + head) * S + p) * D;
-        out.set(row, place);
-        if (!table) continue;
-        for (let i = 0; i < R / 2; i++) {
-          const [cos, sin] = [table[(p % P) * R + i], table[(p % P) * R + R / 2 + i]];
-          out[place + i] = row[i] * cos - row[i + R / 2] * sin;
-          out[place + i + R / 2] = row[i + R / 2] * cos + row[i] * sin;
-        }
+        const row = input.slice(((p % P) * G + head) * D, ((p % P) * G + head + 1) * D);
+        if (table) turn(row, table, p % P, R);
+        write((sequence * G + head) * S + p, row);
       }
   },
   cases() {
     const random = new Inputs(74);
-    return [0, 0.5, 2].flatMap((share) =>
-      [0, 4, 7].map((R) => ({
-        name: `share ${share} R ${R}`,
-        operands: {
-          x: random.numbers([16, 4, 7]),
-          angles: R ? random.numbers([16, R & ~1]) : undefined,
-          ...behind(random, [25, 10, 24, 17], 26, share),
-          cache: output([2, 4, 29, 7]),
-        },
-        params: {},
-      })),
-    );
+    const make = (share: number, R: number, type: CacheType, D = 7) => ({
+      name: `${type} D ${D} share ${share} R ${R}`,
+      operands: {
+        x: random.numbers([16, 4, D]),
+        angles: R ? random.numbers([16, R & ~1]) : undefined,
+        ...behind(random, [25, 10, 24, 17], 26, share),
+        cache: random.numbers([2, 4, 29, D], type),
+      },
+      params: {},
+    });
+    return [
+      ...[0, 0.5, 2].flatMap((share) => [0, 4, 7].map((R) => make(share, R, 'f32'))),
+      ...cacheTypes.flatMap((type) => [make(0.5, 0, type, 40), make(2, 0, type, 64)]),
+    ];
   },
 };
 

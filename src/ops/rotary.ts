@@ -56,6 +56,17 @@ export function rotaryAngles(
   return y;
 }
 
+/** Turn the first R elements of a head in place by angles[at] of [P, R]: cosines, then sines. */
+export function turn(head: Float32Array, angles: Float32Array, at: number, R: number): void {
+  const half = R / 2;
+  for (let i = 0; i < half; i++) {
+    const [cos, sin] = [angles[at * R + i], angles[at * R + half + i]];
+    const [a, b] = [head[i], head[i + half]];
+    head[i] = a * cos - b * sin;
+    head[i + half] = b * cos + a * sin;
+  }
+}
+
 /**
  * Rotary position embedding (RoFormer, arXiv 2104.09864) of the first R elements of each head; the
  * rest are copied. Pairs are (i, i + R/2), as Hugging Face checkpoints are laid out.
@@ -71,19 +82,11 @@ export const rotaryOp: Op<'x' | 'angles' | 'y', never> = {
   reference({ x, angles, y }) {
     const [T = 0, N = 0, D = 0] = x!.shape;
     const R = angles!.shape[1];
-    const half = R / 2;
-    const [input, table, out] = [f32(x!), f32(angles!), f32(y!)];
-    out.set(input);
+    const [table, out] = [f32(angles!), f32(y!)];
+    out.set(f32(x!));
     for (let t = 0; t < T; t++)
       for (let n = 0; n < N; n++)
-        for (let i = 0; i < half; i++) {
-          const a = (t * N + n) * D + i;
-          const b = a + half;
-          const cos = table[t * R + i];
-          const sin = table[t * R + half + i];
-          out[a] = input[a] * cos - input[b] * sin;
-          out[b] = input[b] * cos + input[a] * sin;
-        }
+        turn(out.subarray((t * N + n) * D, (t * N + n + 1) * D), table, t, R);
   },
   cases() {
     const random = new Inputs(9);
