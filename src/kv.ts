@@ -3,25 +3,56 @@ import type { Selection } from './sparsity.ts';
 import type { Tensor } from './tensor.ts';
 
 /**
- * A KV policy is a score and two windows (house rule: eviction is written once, on the device).
- * `full` keeps everything; its windows are unbounded.
+ * What a cache keeps of a text: two windows, and a score that ranks what lies between them. Eviction is
+ * written once, on the device (ops/evict.ts); a policy is what it keeps, in tokens.
+ *
+ * A text has at most `sinks` + `heavy` + `recent` tokens in the cache after a step: its budget. Each KV
+ * head of each layer keeps its own where a score decides.
  */
 export interface KVPolicy {
   readonly name: string;
   /** First tokens, never evicted. */
   readonly sinks: number;
-  /** Last tokens, never evicted. */
+  /** Last tokens, never evicted; Infinity: nothing ever is. */
   readonly recent: number;
-  /** What rotary embedding sees after an eviction: the place in the text, or in the cache. */
+  /** Tokens between them that are kept by their score; 0 where there is none. */
+  readonly heavy: number;
+  /**
+   * What rotary embedding and ALiBi take for a token's position once others were evicted: its place in the
+   * text, or among the tokens that are kept, so that a text may grow past what the model was trained for.
+   */
   readonly positions: 'original' | 'compacted';
+  /** Absent: the windows alone decide, before attention; the oldest that is no sink goes. */
+  readonly score?: Score;
 }
 
-/** The rows of one step: which sequence and which place in its text each row belongs to. */
+/** How tokens are ranked that may be evicted: by the attention they receive. */
+export interface Score {
+  /** Whose attention: of the query heads that share the KV head, or of all heads of the layer. */
+  readonly of: 'group' | 'layer';
+  /** Queries of a step that count: so many latest of each text. Infinity: all. */
+  readonly queries: number;
+  /** Whether attention is added up since the token came, or only the latest step's counts. */
+  readonly sums: boolean;
+  /** Neighbours in the text whose mean a token is ranked by, itself included; odd. 1: itself alone. */
+  readonly pool: number;
+  /**
+   * Tokens above the budget that are let in before any is evicted; scores then begin anew. 0: evict in
+   * every step, and keep scores.
+   */
+  readonly slack: number;
+}
+
+/** The rows of one step: which text each belongs to, where in it, and where in the cache it goes. */
 export interface StepRows {
-  /** i32 [T] */
+  /** i32 [T]; rows of one text are neighbours, in order. */
   readonly sequences: Tensor;
-  /** i32 [T] */
+  /** i32 [T]: where in the text. */
   readonly positions: Tensor;
+  /** i32 [T], as the cache's layout gives them: the slot, … */
+  readonly slots: Tensor;
+  /** … and how many of the tokens that the row sees come before it. */
+  readonly places: Tensor;
   /**
    * i32 [T]: of each row's text, how many of its first tokens have keys and values of all heads in every
    * layer. Given, a step of one row may leave out those of heads that nobody asks for. Absent: none does.
@@ -29,25 +60,62 @@ export interface StepRows {
   readonly complete?: Tensor | undefined;
 }
 
+/** What a policy is asked to keep, in tokens. */
+export interface KVOptions {
+  readonly sinks?: number;
+  readonly heavy?: number;
+  readonly recent?: number;
+  /** All of them together; below 1 a share of the context. */
+  readonly budget?: number;
+}
+
+/** A policy by its name: what it takes, and what it makes of it. */
+export interface PolicyKind {
+  readonly name: string;
+  readonly takes: readonly (keyof KVOptions)[];
+  /** `context`: tokens the model sees at most. Options not taken are absent, others are whole numbers. */
+  create(options: KVOptions, context: number): KVPolicy;
+}
+
+/** Where the tokens of a text go, and how many stay. Arithmetic on the host: it never asks the device. */
+export interface Layout {
+  /** S: slots of one text. */
+  readonly slots: number;
+  /** Most rows a step may add to a text of `length` tokens of which `kept` are in the cache. */
+  room(length: number, kept: number): number;
+  /** Slot and place of the i-th row that a step adds to such a text. */
+  row(length: number, kept: number, i: number): { readonly slot: number; readonly place: number };
+  /** Tokens in the cache after a step added `rows` to such a text. */
+  after(length: number, kept: number, rows: number): number;
+  /** Tokens that the text can be cut back to, `wanted` at most; 0 where only a new beginning is right. */
+  cut(length: number, wanted: number): number;
+}
+
 /**
- * Keys and values of every layer, allocated once for B sequences of S slots.
+ * Keys and values of every layer, allocated once for B texts of S slots each.
  *
  * Models hand over un-rotated queries and keys, and how to rotate them: when that happens is the
- * policy's business, since a policy that re-numbers positions must keep keys un-rotated.
+ * policy's business, since one that compacts positions may have to keep keys un-rotated.
  *
  * A head that was not chosen may lack keys and values of the latest tokens; it gets them, bit for bit what
- * it would have got at once, before anything reads them. This takes a token's slot to be its position. A
- * policy that evicts or moves tokens must first settle what is due in the slots it touches, or say where
- * a missing token goes beside its position, which its input is kept by and rotation needs.
+ * it would have got at once, before anything reads them. This takes a token's slot to be its position, so
+ * only a cache that never evicts does it: others store those of all heads.
  */
 export interface Cache {
   readonly policy: KVPolicy;
-  /** Slots of one sequence. */
-  readonly capacity: number;
-  /** Bytes allocated so far: keys and values, and the inputs kept for those that are made later. */
+  readonly layout: Layout;
+  /** Bytes allocated so far: keys and values, what is known of them, inputs of those that are made later. */
   readonly residentBytes: number;
   /** Begin the recording of one step. */
   begin(g: Recorder, rows: StepRows): CacheStep;
+  /** Where in the text the tokens are that a KV head keeps of a text, ascending; `kept` are in the cache. */
+  positions(
+    layer: number,
+    head: number,
+    text: number,
+    length: number,
+    kept: number,
+  ): Promise<number[]>;
 }
 
 /** Rotary frequencies [R/2], and the factor some scalings put on cosines and sines. */
@@ -64,6 +132,8 @@ export interface AttendOptions {
   readonly slopes?: Tensor | undefined;
   /** Keys a query sees, its own included; 0, the default: all before it. */
   readonly window?: number | undefined;
+  /** The step attends again in this layer, and that is what counts. Default false. */
+  readonly look?: boolean;
 }
 
 /** Keys and values that are missing: which heads get them, and of which tokens. */
@@ -103,6 +173,12 @@ export interface CacheStep {
    */
   settling(): ((g: Recorder) => void) | undefined;
 
-  /** Record attention of q [T, H, D] over what is stored; returns [T, H, D], selected heads only. */
+  /** After the step is recorded: what must run once before it first does, in a recording of its own. */
+  preparing(): ((g: Recorder) => void) | undefined;
+
+  /**
+   * Record attention of q [T, H, D] over what is stored; returns [T, H, D], selected heads only. What tokens
+   * receive ranks them, and may evict some, unless it is a mere look.
+   */
   attend(layer: number, q: Tensor, options: AttendOptions): Tensor;
 }

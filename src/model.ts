@@ -43,6 +43,11 @@ export interface Description {
   readonly vocabulary: number;
   /** Positions the model was made for. */
   readonly context: number;
+  /**
+   * How it knows them: an embedding learned for each, which there is none beyond `context`; or by rotation or
+   * slopes (ALiBi), which know differences alone.
+   */
+  readonly positions: 'learned' | 'rotary' | 'alibi';
   readonly activation: Activation;
   readonly gated: boolean;
   /** Ids that end a text. */

@@ -2,6 +2,7 @@ import type { Backend } from '../backend.ts';
 import { EngineError } from '../errors.ts';
 import type { Cache, KVPolicy } from '../kv.ts';
 import { createCache } from '../kv/cache.ts';
+import type { CacheType } from '../ops/attention.ts';
 import type { Sparsity } from '../sparsity.ts';
 import { dense } from '../sparsity/dense.ts';
 import type { BreakEven } from './break-even.ts';
@@ -16,11 +17,11 @@ import {
 } from './step.ts';
 import type { StepTimes } from './step-times.ts';
 
-/** Rows of one prefill run; a longer prompt takes several. */
-const chunkRows = 256;
-
 /** Recorded programs kept beside those of decode steps: full chunks, and the latest odd chunk lengths. */
 const keptPrograms = 5;
+
+/** Rows of one prefill run, at most; a longer prompt takes several. */
+const chunkRows = 256;
 
 export interface BatchSetup {
   /** What decode steps ask. */
@@ -34,6 +35,8 @@ export interface BatchSetup {
   readonly breakEven?: BreakEven;
   /** Heads whose keys and values steps of one text compute; default those chosen, the others later. */
   readonly keys?: StepOptions['keys'];
+  /** Type of keys and values in the cache. Default f32. */
+  readonly cacheType?: CacheType;
 }
 
 /** One row a token: what it is, and the text it extends. */
@@ -59,8 +62,11 @@ export class Batch implements Disposable {
   readonly #breakEven: BreakEven | undefined;
   readonly #release: () => void;
   readonly #lengths: Int32Array;
+  /** Tokens of each text that are in the cache. */
+  readonly #kept: Int32Array;
   readonly #admitted = new Set<number>();
   readonly #keys: StepOptions['keys'];
+  readonly #capacity: number;
   /** Tokens of each text that have keys and values of all heads; the step that left out what others lack. */
   readonly #complete: Int32Array;
   readonly #leftOut = new Map<number, StepProgram>();
@@ -70,7 +76,7 @@ export class Batch implements Disposable {
 
   constructor(backend: Backend, model: Model, setup: BatchSetup) {
     const { sequences, capacity } = setup;
-    const shape = cacheShape(model.description, capacity, sequences);
+    const shape = cacheShape(model.description, capacity, sequences, setup.cacheType);
     const cache = createCache(backend, setup.policy, shape);
     this.cache = cache;
     this.#release = () => cache[Symbol.dispose]();
@@ -80,7 +86,9 @@ export class Batch implements Disposable {
     this.#breakEven = setup.breakEven;
     this.#keys = setup.keys;
     this.#lengths = new Int32Array(sequences);
+    this.#kept = new Int32Array(sequences);
     this.#complete = new Int32Array(sequences);
+    this.#capacity = capacity;
   }
 
   /** Texts there is room for. */
@@ -98,7 +106,7 @@ export class Batch implements Disposable {
     for (let sequence = 0; sequence < this.sequences; sequence++)
       if (!this.#admitted.has(sequence)) {
         this.#admitted.add(sequence);
-        this.#lengths[sequence] = this.#complete[sequence] = 0;
+        this.#lengths[sequence] = this.#kept[sequence] = this.#complete[sequence] = 0;
         return sequence;
       }
     throw new EngineError(
@@ -113,16 +121,30 @@ export class Batch implements Disposable {
     this.#admitted.delete(sequence);
   }
 
-  /** Tokens of a text that are in the cache. */
+  /** Tokens a text has. */
   length(sequence: number): number {
     this.#expectAdmitted(sequence);
     return this.#lengths[sequence];
   }
 
-  /** Forget everything after the first `length` tokens of a text. */
-  truncate(sequence: number, length: number): void {
-    this.#lengths[sequence] = Math.min(this.length(sequence), length);
-    this.#complete[sequence] = Math.min(this.#complete[sequence], length);
+  /** Those of them that are in the cache. */
+  kept(sequence: number): number {
+    this.#expectAdmitted(sequence);
+    return this.#kept[sequence];
+  }
+
+  /**
+   * Forget what comes after the first `length` tokens of a text; returns how many it has now. Where what was
+   * evicted, or scored, since would be missed, these are none: add them again.
+   */
+  truncate(sequence: number, length: number): number {
+    const before = this.length(sequence);
+    if (length >= before) return before;
+    const left = this.cache.layout.cut(before, length);
+    this.#lengths[sequence] = left;
+    this.#kept[sequence] = this.cache.layout.after(0, 0, left);
+    this.#complete[sequence] = Math.min(this.#complete[sequence], left);
+    return left;
   }
 
   /** Add tokens to one text by dense prefill; returns logits [V] after the last one. */
@@ -177,11 +199,14 @@ export class Batch implements Disposable {
     this.#release();
   }
 
-  /** Ids that extend one text, as many at a time as one prefill run takes. */
+  /** Ids that extend one text, as many at a time as one prefill run takes; run each before the next. */
   *chunks(sequence: number, ids: Int32Array): Generator<Int32Array> {
     this.#expectRoom(sequence, ids.length);
-    for (let start = 0; start < ids.length; start += chunkRows)
-      yield ids.subarray(start, Math.min(start + chunkRows, ids.length));
+    for (let start = 0, end = 0; start < ids.length; start = end) {
+      const room = this.cache.layout.room(this.#lengths[sequence], this.#kept[sequence]);
+      end = Math.min(start + Math.min(room, chunkRows), ids.length);
+      yield ids.subarray(start, end);
+    }
   }
 
   /**
@@ -194,17 +219,34 @@ export class Batch implements Disposable {
     options: Omit<StepOptions, 'rows' | 'limits'>,
     run: { method?: Sparsity } & Pick<StepRun, 'expected' | 'timed'> = {},
   ): Promise<StepProgram> {
+    const { layout } = this.cache;
+    const texts = new Set(rows.sequences);
     const lengths = this.#lengths.slice();
-    const positions = rows.sequences.map((sequence) => lengths[sequence]++);
-    for (const sequence of new Set(rows.sequences))
-      this.#expectRoom(sequence, lengths[sequence] - this.#lengths[sequence]);
+    const positions = rows.sequences.map((text) => lengths[text]++);
+    const slots = new Int32Array(positions.length);
+    const places = new Int32Array(positions.length);
+    rows.sequences.forEach((text, row) => {
+      const [length, kept] = [this.#lengths[text], this.#kept[text]];
+      const { slot, place } = layout.row(length, kept, positions[row] - length);
+      slots[row] = slot;
+      places[row] = place;
+    });
+    for (const text of texts) {
+      const added = lengths[text] - this.#lengths[text];
+      this.#expectRoom(text, added);
+      if (added > layout.room(this.#lengths[text], this.#kept[text]))
+        throw new EngineError('INTERNAL', `a step adds ${added} tokens, more than it may`);
+    }
     const { method, ...rest } = run;
     const step = await this.#program(kind, rows.tokens.length, options, method ?? dense);
     if (method) this.#decode = step;
-    const texts = new Set(rows.sequences);
     for (const text of texts) if (this.#leftOut.get(text) !== step) await this.#settle(text);
     const complete = rows.sequences.map((text) => this.#complete[text]);
-    await step.run({ ...rows, ...rest, positions, complete });
+    await step.run({ ...rows, ...rest, positions, slots, places, complete });
+    for (const text of texts) {
+      const [length, kept] = [this.#lengths[text], this.#kept[text]];
+      this.#kept[text] = layout.after(length, kept, lengths[text] - length);
+    }
     this.#lengths.set(lengths);
     for (const text of texts)
       if (step.leavesOut) this.#leftOut.set(text, step);
@@ -276,10 +318,10 @@ export class Batch implements Disposable {
 
   #expectRoom(sequence: number, tokens: number): void {
     const end = this.length(sequence) + tokens;
-    if (end <= this.cache.capacity) return;
+    if (end <= this.#capacity) return;
     throw new EngineError(
       'PROMPT_TOO_LONG',
-      `a text of ${end} tokens does not fit the context of ${this.cache.capacity}; shorten the prompt or raise --context`,
+      `a text of ${end} tokens does not fit the context of ${this.#capacity}; shorten the prompt or raise --context`,
     );
   }
 }

@@ -2,6 +2,7 @@ import type { Backend, Program } from '../backend.ts';
 import type { Cache } from '../kv.ts';
 import { createCache } from '../kv/cache.ts';
 import { full } from '../kv/full.ts';
+import { unmoved } from '../kv/layout.ts';
 import { type Command, Recorder } from '../program.ts';
 import type { Limits, Selector, Site, Sparsity } from '../sparsity.ts';
 import { byteLength, type Tensor } from '../tensor.ts';
@@ -125,7 +126,7 @@ export class BreakEven {
         return select ?? 'all';
       },
     };
-    const step = cache.begin(whole, inputs);
+    const step = cache.begin(whole, unmoved(inputs));
     family.forward(whole, config, weights, {
       tokens: inputs.positions,
       positions: inputs.positions,

@@ -97,7 +97,7 @@ export class Chat implements Disposable {
   get stats(): ChatStats {
     return {
       ...this.#totals,
-      cachedTokens: this.#cached.length,
+      cachedTokens: this.#session.kept,
       context: this.#engine.context,
       droppedMessages: this.#dropped,
     };
@@ -175,8 +175,8 @@ export class Chat implements Disposable {
         this.#expectIdle();
         messages = asked();
         const promptIds = this.#fit(messages, maxTokens);
-        cached = Math.min(common(this.#cached, promptIds), promptIds.length - 1);
-        this.#session.truncate(cached);
+        const shared = Math.min(common(this.#cached, promptIds), promptIds.length - 1);
+        cached = this.#session.truncate(shared);
         this.#busy = true;
         return { promptIds, session: this.#session, cached, endIds: this.#ends.ids };
       },

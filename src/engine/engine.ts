@@ -3,7 +3,8 @@ import { openBackend } from '../backends/index.ts';
 import { EngineError } from '../errors.ts';
 import type { KVPolicy } from '../kv.ts';
 import { cacheBytes } from '../kv/cache.ts';
-import { policies } from '../kv/index.ts';
+import { budgetOf } from '../kv/budget.ts';
+import type { CacheType } from '../ops/attention.ts';
 import { locateModel } from '../hub/pull.ts';
 import { bundledModel } from '../loaders/bundled.ts';
 import { type Checkpoint, loadCheckpoint } from '../loaders/checkpoint.ts';
@@ -27,10 +28,11 @@ import {
   type MethodOptions,
   placePredictor,
 } from './method.ts';
+import { chooseKeeping, findPolicy, type Keeping, type KeepingOptions } from './keeping.ts';
 import { Session } from './session.ts';
 import { cacheShape, type Model } from './step.ts';
 
-export interface OpenOptions extends MethodOptions {
+export interface OpenOptions extends MethodOptions, KeepingOptions {
   /** Default `auto`: the fastest backend that works here. */
   readonly backend?: string;
   /** CPU threads. Default: the physical cores this process may use. */
@@ -51,10 +53,6 @@ export interface OpenOptions extends MethodOptions {
    * `NAME.predictor.safetensors` beside it.
    */
   readonly predictor?: string;
-  /** KV policy. Default `full`. */
-  readonly kv?: string;
-  /** Tokens the cache holds. Default: the model's own limit. */
-  readonly context?: number;
   /** Refuse what needs more bytes. Default: no limit. */
   readonly memoryLimit?: number;
   /** Called with what the engine chose by itself, e.g. a backend. */
@@ -93,7 +91,9 @@ export class Engine implements AsyncDisposable {
   readonly sparsity: Sparsity;
   readonly predictor: Predictor | undefined;
   readonly policy: KVPolicy;
-  /** Tokens one text may have. */
+  /** Type of keys and values. */
+  readonly cacheType: CacheType;
+  /** Tokens one text may have: endless where the policy lets texts go on past the model's context. */
   readonly context: number;
   /** Seconds it took to open. */
   readonly loadSeconds: number;
@@ -108,8 +108,7 @@ export class Engine implements AsyncDisposable {
     checkpoint: Checkpoint & Model;
     sparsity: Sparsity;
     predictor: Predictor | undefined;
-    policy: KVPolicy;
-    context: number;
+    keeping: Keeping;
     loadSeconds: number;
     tokenizer: Tokenizer | undefined;
   }) {
@@ -120,8 +119,9 @@ export class Engine implements AsyncDisposable {
     this.checkpoint = parts.checkpoint;
     this.sparsity = parts.sparsity;
     this.predictor = parts.predictor;
-    this.policy = parts.policy;
-    this.context = parts.context;
+    this.policy = parts.keeping.policy;
+    this.cacheType = parts.keeping.type;
+    this.context = parts.keeping.context;
     this.loadSeconds = parts.loadSeconds;
     this.breakEven = new BreakEven(parts.backend, parts.checkpoint);
     this.#tokenizer = parts.tokenizer;
@@ -134,12 +134,7 @@ export class Engine implements AsyncDisposable {
   static async open(model: string, options: OpenOptions = {}): Promise<Engine> {
     const start = performance.now();
     const path = bundledModel(model) ?? (await locateModel(model));
-    const policy = policies.find(({ name }) => name === (options.kv ?? 'full'));
-    if (!policy)
-      throw new EngineError(
-        'BAD_REQUEST',
-        `--kv is "${options.kv}", expected one of ${policies.map(({ name }) => name).join(', ')}`,
-      );
+    const kind = findPolicy(options);
     const asked = options.sparsity === undefined ? undefined : findMethod(options.sparsity);
 
     if (asked) expectUsed(asked, options);
@@ -147,10 +142,22 @@ export class Engine implements AsyncDisposable {
     const { backend, notes } = await openBackend(options.backend ?? 'auto', options);
     for (const note of notes) options.onNote?.(note);
     try {
-      const checkpoint = await loadCheckpoint(path, backend, options);
+      const checkpoint = await loadCheckpoint(path, backend, {
+        ...options,
+        expect: (description, weightBytes) =>
+          expectCacheFits(
+            chooseKeeping(kind, options, description),
+            description,
+            weightBytes,
+            options.memoryLimit,
+          ),
+      });
       const { description } = checkpoint;
-      const context = chooseContext(options.context, description);
-      expectCacheFits(description, context, checkpoint.weightBytes, options.memoryLimit);
+      const keeping = chooseKeeping(kind, options, description);
+      if ((options.context ?? 0) > description.context)
+        options.onNote?.(
+          `a context of ${options.context} tokens, where the model was trained for ${description.context}: what it makes of more is uncertain`,
+        );
 
       const trained = options.predictor ?? predictorBeside(path);
       const wanted =
@@ -171,8 +178,7 @@ export class Engine implements AsyncDisposable {
         checkpoint: { ...checkpoint, roundsActivations: options.activations !== 'f32' },
         sparsity: createMethod(method, backend, description, predictor, options),
         predictor,
-        policy,
-        context,
+        keeping,
         loadSeconds: (performance.now() - start) / 1000,
         tokenizer: await loadTokenizer(path),
       });
@@ -219,12 +225,13 @@ export class Engine implements AsyncDisposable {
     return Int32Array.from(ids);
   }
 
-  /** A new text, decoded by the engine's method or another one. */
-  session(method: Sparsity = this.sparsity): Session {
+  /** A new text, decoded by the engine's method or another one, in the cache of its policy or another. */
+  session(method: Sparsity = this.sparsity, policy: KVPolicy = this.policy): Session {
     return new Session(this.backend, this.checkpoint, {
       method,
-      policy: this.policy,
+      policy,
       capacity: this.context,
+      cacheType: this.cacheType,
     });
   }
 
@@ -242,6 +249,7 @@ export class Engine implements AsyncDisposable {
       sequences,
       policy: this.policy,
       capacity: context,
+      cacheType: this.cacheType,
       breakEven:
         breakEven === undefined
           ? this.breakEven
@@ -283,25 +291,17 @@ async function predictorFor(
   );
 }
 
-function chooseContext(asked: number | undefined, { context }: Description): number {
-  if (asked === undefined) return context;
-  if (Number.isInteger(asked) && asked >= 1 && asked <= context) return asked;
-  throw new EngineError(
-    'BAD_REQUEST',
-    `--context is ${asked}, expected a whole number from 1 to the model's ${context}`,
-  );
-}
-
 function expectCacheFits(
+  { policy, context, type }: Keeping,
   description: Description,
-  context: number,
   weightBytes: number,
   limit = Infinity,
 ): void {
-  const bytes = cacheBytes(cacheShape(description, context));
+  const bytes = cacheBytes(policy, cacheShape(description, context, 1, type));
   if (weightBytes + bytes <= limit) return;
+  const tokens = Math.min(context, budgetOf(policy));
   throw new EngineError(
     'OUT_OF_MEMORY',
-    `a cache of ${context} tokens takes ${bytes} bytes beside ${weightBytes} of weights, expected at most ${limit} together; lower --context or use smaller --weights`,
+    `a cache of ${tokens} tokens takes ${bytes} bytes beside ${weightBytes} of weights, expected at most ${limit} together; lower --context or --kv-budget, or use smaller --weights or --kv-type`,
   );
 }

@@ -186,7 +186,7 @@ export class Generation<R extends GenerateResult = GenerateResult> implements As
         kv: {
           policy: session.cache.policy.name,
           residentBytes: session.cache.residentBytes,
-          keptTokens: session.length,
+          keptTokens: session.kept,
         },
         ...(logprobs === undefined ? {} : { logprobs: reported }),
       });

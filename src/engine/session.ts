@@ -1,7 +1,7 @@
 import type { Backend } from '../backend.ts';
-import type { Cache, KVPolicy } from '../kv.ts';
+import type { Cache } from '../kv.ts';
 import type { Sparsity } from '../sparsity.ts';
-import { Batch, rowsOf } from './batch.ts';
+import { Batch, type BatchSetup, rowsOf } from './batch.ts';
 import type { Model, StepProgram, StepOptions, StepUsage } from './step.ts';
 
 /**
@@ -17,7 +17,7 @@ export class Session implements Disposable {
   constructor(
     backend: Backend,
     model: Model,
-    options: { method: Sparsity; policy: KVPolicy; capacity: number; keys?: StepOptions['keys'] },
+    options: Omit<BatchSetup, 'sequences' | 'breakEven'>,
   ) {
     this.#batch = new Batch(backend, model, { ...options, sequences: 1 });
     this.#text = this.#batch.admit();
@@ -28,14 +28,24 @@ export class Session implements Disposable {
     return this.#batch.cache;
   }
 
-  /** Tokens in the cache. */
+  /** Tokens of the text. */
   get length(): number {
     return this.#batch.length(this.#text);
   }
 
-  /** Forget everything after the first `length` tokens. */
-  truncate(length: number): void {
-    this.#batch.truncate(this.#text, length);
+  /** Those of them that are in the cache. */
+  get kept(): number {
+    return this.#batch.kept(this.#text);
+  }
+
+  /** Where in the text the tokens are that a KV head of a layer keeps, ascending. */
+  keptPositions(layer: number, head: number): Promise<number[]> {
+    return this.cache.positions(layer, head, this.#text, this.length, this.kept);
+  }
+
+  /** Forget what comes after the first `length` tokens; returns how many there are now (`Batch.truncate`). */
+  truncate(length: number): number {
+    return this.#batch.truncate(this.#text, length);
   }
 
   /** Add tokens by dense prefill; returns logits [V] after the last one. */

@@ -1,8 +1,10 @@
 import type { Backend, Program } from '../backend.ts';
 import type { Cache, CacheStep } from '../kv.ts';
 import type { CacheShape } from '../kv/cache.ts';
+import { unmoved } from '../kv/layout.ts';
 import type { Description, Family, Forward, Weights } from '../model.ts';
 import type { Read } from '../op.ts';
+import type { CacheType } from '../ops/attention.ts';
 import { crossEntropy } from '../ops/cross-entropy.ts';
 import { divergence } from '../ops/divergence.ts';
 import { tally } from '../ops/tally.ts';
@@ -48,6 +50,9 @@ export interface StepRun {
   readonly tokens: Int32Array;
   readonly positions: Int32Array;
   readonly sequences: Int32Array;
+  /** Where the rows go in the cache, as its layout gives it [T]. */
+  readonly slots: Int32Array;
+  readonly places: Int32Array;
   /** Of each row's text, how many of its first tokens have keys and values of all heads [T]. */
   readonly complete: Int32Array;
   /** What the measure compares with. */
@@ -68,10 +73,12 @@ export interface StepUsage {
   readonly kv: number;
 }
 
+type RowInput = 'tokens' | 'positions' | 'sequences' | 'slots' | 'places' | 'complete';
+
 /** One recorded forward pass of a fixed number of rows, run as often as wanted. */
 export class StepProgram implements Disposable {
   readonly #backend: Backend;
-  readonly #inputs: Readonly<Record<'tokens' | 'positions' | 'sequences' | 'complete', Tensor>>;
+  readonly #inputs: Readonly<Record<RowInput, Tensor>>;
   /** Targets i32 [T] or reference logits f32 [T, V] of the measure. */
   readonly #expected: Tensor | undefined;
   readonly #forward: Forward;
@@ -82,7 +89,8 @@ export class StepProgram implements Disposable {
   readonly #description: Description;
   readonly #program: Program;
   readonly #settling: ReturnType<CacheStep['settling']>;
-  #positions = new Int32Array();
+  #preparing: ReturnType<CacheStep['preparing']>;
+  #slots = new Int32Array();
   #times: StepTimes | undefined;
 
   constructor(
@@ -98,17 +106,18 @@ export class StepProgram implements Disposable {
       tokens: input(),
       positions: input(),
       sequences: input(),
+      slots: input(),
+      places: input(),
       complete: input(),
     };
     const g = new Recorder({ roundsActivations: model.roundsActivations ?? false });
-    const { sequences, positions, complete } = inputs;
+    const { sequences, positions, slots, places, complete } = inputs;
     const observed = observe(
       method.begin(g, { sequences, positions, limits }),
       model.description.layers,
     );
     const cacheStep = cache.begin(g, {
-      sequences,
-      positions,
+      ...{ sequences, positions, slots, places },
       ...(keys === 'chosen' ? { complete } : {}),
     });
     const forward = model.family.forward(g, model.config, model.weights, {
@@ -119,6 +128,7 @@ export class StepProgram implements Disposable {
       logits: options.logits,
     });
     this.#settling = cacheStep.settling();
+    this.#preparing = cacheStep.preparing();
     g.keep(forward.logits);
     if (options.hidden) forward.hidden.forEach((h) => g.keep(h));
     if (options.measure === 'loss') {
@@ -150,13 +160,13 @@ export class StepProgram implements Disposable {
 
   /** Run with T tokens at T positions of their texts. */
   async run(rows: StepRun): Promise<void> {
-    const { tokens, positions, sequences, complete, expected, timed } = rows;
-    this.#backend.write(this.#inputs.tokens, tokens);
-    this.#backend.write(this.#inputs.positions, positions);
-    this.#backend.write(this.#inputs.sequences, sequences);
-    this.#backend.write(this.#inputs.complete, complete);
+    const { expected, timed } = rows;
+    if (this.#preparing) await this.#runOnce(this.#preparing);
+    this.#preparing = undefined;
+    for (const [name, tensor] of Object.entries(this.#inputs))
+      this.#backend.write(tensor, rows[name as RowInput]);
     if (expected && this.#expected) this.#backend.write(this.#expected, expected);
-    this.#positions = positions.slice();
+    this.#slots = rows.slots.slice();
     if (timed && this.#backend.time) {
       const times = await this.#backend.time(this.#program);
       this.#times = stepTimes(this.#program.recording, times, this.#backend.info.threads);
@@ -178,8 +188,12 @@ export class StepProgram implements Disposable {
     this.#backend.write(this.#inputs.sequences, Int32Array.of(sequence));
     this.#backend.write(this.#inputs.positions, Int32Array.of(length - 1));
     this.#backend.write(this.#inputs.complete, Int32Array.of(complete));
+    if (this.#settling) await this.#runOnce(this.#settling);
+  }
+
+  async #runOnce(record: (g: Recorder) => void): Promise<void> {
     const g = new Recorder();
-    this.#settling?.(g);
+    record(g);
     const program = this.#backend.compile(g.finish());
     try {
       await this.#backend.run(program);
@@ -231,9 +245,9 @@ export class StepProgram implements Disposable {
     };
   }
 
-  /** Cache slots the rows of the last run saw, each at most `window` of them. */
-  #seenSlots(window: number): number {
-    return this.#positions.reduce((sum, position) => sum + Math.min(position + 1, window), 0);
+  /** Cache slots the rows of the last run saw, each at most `most` of them. */
+  #seenSlots(most: number): number {
+    return this.#slots.reduce((sum, slot) => sum + Math.min(slot + 1, most), 0);
   }
 
   async #floats(tensor: Tensor): Promise<Float32Array> {
@@ -272,7 +286,7 @@ export function weightReads(commands: readonly Command[]): Read[] {
 /** Weight bytes a step of rows `inputs` [T] reads that selects everything. */
 export function denseBytes(model: Model, cache: Cache, inputs: Tensor): number {
   const g = new Recorder();
-  const rows = { positions: inputs, sequences: inputs };
+  const rows = unmoved({ positions: inputs, sequences: inputs });
   model.family.forward(g, model.config, model.weights, {
     tokens: inputs,
     positions: inputs,
@@ -338,8 +352,9 @@ export const cacheShape = (
   { layers, heads, kvHeads, headDim, hiddenSize }: Description,
   capacity: number,
   sequences = 1,
+  type: CacheType = 'f32',
 ): CacheShape => ({
-  ...{ layers, kvHeads, headDim, sequences, capacity },
+  ...{ layers, kvHeads, headDim, sequences, capacity, type },
   // Where heads share keys and values, making them later saves next to nothing.
   ...(kvHeads === heads ? { inputs: hiddenSize } : {}),
 });

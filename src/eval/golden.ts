@@ -1,10 +1,10 @@
 import { z } from 'zod';
 import { EngineError } from '../errors.ts';
-import { readSafetensors } from '../loaders/files.ts';
 import { fileExists, openFolder } from '../loaders/fs.ts';
 import { readJsonFile, readTextFile } from '../loaders/json.ts';
 import type { HostTensor } from '../op.ts';
-import type { DType } from '../tensor.ts';
+import { type KvGolden, readKvGolden } from './kv-golden.ts';
+import { openTensors } from './outputs.ts';
 
 /** Outputs of another implementation for the same weights, to compare ours with. */
 export interface Golden {
@@ -13,6 +13,7 @@ export interface Golden {
   readonly tensors?: GoldenTensors;
   readonly masked?: MaskedTensors;
   readonly texts?: GoldenTexts;
+  readonly kv?: KvGolden;
 }
 
 export interface GoldenTensors {
@@ -66,7 +67,7 @@ export async function findGolden(folder: string): Promise<string> {
 }
 
 /**
- * Read reference outputs: a `.safetensors` file with masked.safetensors beside it, where it is, or a
+ * Read reference outputs: a `.safetensors` file with masked.safetensors and kv-golden.* beside it, where they are, or a
  * golden.json with excerpts/ beside it. Throws `FILE_NOT_FOUND`, `BAD_CHECKPOINT`, `MISSING_TENSOR`,
  * `BAD_SHAPE`.
  */
@@ -82,39 +83,19 @@ export async function readGolden(path: string): Promise<Golden> {
     hidden,
     greedyIds: take('greedy_ids', 'i32'),
   };
-  const masked = `${folder}/masked.safetensors`;
-  if (!(await fileExists(masked))) return { path, tensors };
-  const takeMasked = await openTensors(masked);
-  return {
-    path,
-    tensors,
-    masked: {
-      heads: takeMasked('heads', 'u8'),
-      neurons: takeMasked('neurons', 'u8'),
-      logits: takeMasked('logits', 'f32'),
-    },
-  };
+  const masked = await readMasked(`${folder}/masked.safetensors`);
+  const kv = await readKvGolden(folder);
+  return { path, tensors, ...(masked && { masked }), ...(kv && { kv }) };
 }
 
-async function openTensors(
-  path: string,
-): Promise<((name: string, dtype: DType) => HostTensor) & { has(name: string): boolean }> {
-  const { tensors } = await readSafetensors(path);
-  const take = (name: string, dtype: DType): HostTensor => {
-    const tensor = tensors.get(name);
-    if (!tensor)
-      throw new EngineError(
-        'MISSING_TENSOR',
-        `${path}: has no tensor ${name}; expected reference outputs, as src/eval/golden.ts lists them`,
-      );
-    if (tensor.dtype !== dtype)
-      throw new EngineError(
-        'BAD_SHAPE',
-        `${path}, ${name}: is ${tensor.dtype} [${tensor.shape}]; expected ${dtype}; make it again`,
-      );
-    return tensor;
+async function readMasked(path: string): Promise<MaskedTensors | undefined> {
+  if (!(await fileExists(path))) return undefined;
+  const take = await openTensors(path);
+  return {
+    heads: take('heads', 'u8'),
+    neurons: take('neurons', 'u8'),
+    logits: take('logits', 'f32'),
   };
-  return Object.assign(take, { has: (name: string) => tensors.has(name) });
 }
 
 const ids = z.array(z.int().nonnegative());

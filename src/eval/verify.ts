@@ -8,13 +8,9 @@ import { dense } from '../sparsity/dense.ts';
 import { given } from '../sparsity/given.ts';
 import { size } from '../tensor.ts';
 import type { Golden, GoldenTensors, GoldenTexts, MaskedTensors } from './golden.ts';
+import { compareKv, type KvComparison } from './kv-golden.ts';
+import { compare, type Difference } from './outputs.ts';
 import { perplexity } from './tasks/perplexity.ts';
-
-/** The largest error of some outputs, and the range of their reference: largest minus smallest. */
-export interface Difference {
-  readonly maxError: number;
-  readonly range: number;
-}
 
 export interface VerifyResult {
   readonly model: string;
@@ -36,6 +32,8 @@ export interface VerifyResult {
   };
   /** Decode steps that compute given heads and neurons alone. */
   readonly masked?: Difference;
+  /** Token by token under KV policies, by case. */
+  readonly kv?: Readonly<Record<string, KvComparison>>;
   /** Of texts, as `evaluate` measures it. */
   readonly perplexity?: readonly {
     readonly name: string;
@@ -55,7 +53,7 @@ export async function verify(
   golden: Golden,
   options: VerifyOptions = {},
 ): Promise<VerifyResult> {
-  const { tensors, masked, texts } = golden;
+  const { tensors, masked, texts, kv } = golden;
   const head = {
     model: engine.model,
     family: engine.description.family,
@@ -77,6 +75,7 @@ export async function verify(
     ...prefill,
     greedy,
     ...(masked && { masked: await compareMasked(engine, tensors.ids, masked) }),
+    ...(kv && { kv: await compareKv(engine, kv) }),
   };
 }
 
@@ -91,11 +90,17 @@ export function failures(result: VerifyResult, tolerance?: number): string[] {
     ['logits', result.logits],
     ...(result.hidden ?? []).map((h): [string, Difference] => [`hidden.${h.layer}`, h]),
     ['masked logits', result.masked],
+    ...Object.entries(result.kv ?? {}).map(([name, of]): [string, Difference] => [
+      `logits of kv ${name}`,
+      of,
+    ]),
   ];
   const found: string[] = [];
   for (const [name, difference] of differences)
     if (difference && !(difference.maxError <= ofRange * difference.range))
       found.push(`${name} differ by ${difference.maxError} of a range of ${difference.range}`);
+  for (const [name, { keptEqual }] of Object.entries(result.kv ?? {}))
+    if (!keptEqual) found.push(`kv ${name} keeps other tokens`);
   for (const { name, perplexity, expected } of result.perplexity ?? [])
     if (!(Math.abs(perplexity / expected - 1) <= ofPerplexity))
       found.push(`perplexity of ${name} is ${perplexity}, not ${expected}`);
@@ -197,17 +202,6 @@ async function compareTexts(
     compared.push({ name, perplexity: metrics.perplexity, expected });
   }
   return { perplexity: compared, greedy: await compareGreedy(engine, greedy) };
-}
-
-function compare(found: Float32Array, expected: Float32Array): Difference {
-  let [maxError, least, most] = [0, Infinity, -Infinity];
-  expected.forEach((x, i) => {
-    const error = Math.abs(found[i] - x);
-    maxError = Math.max(maxError, Number.isNaN(error) ? Infinity : error);
-    least = Math.min(least, x);
-    most = Math.max(most, x);
-  });
-  return { maxError, range: most - least };
 }
 
 function expectShapes(engine: Engine, { path, tensors, masked }: Golden): void {

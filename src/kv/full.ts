@@ -1,9 +1,12 @@
-import type { KVPolicy } from '../kv.ts';
+import type { KVPolicy, PolicyKind } from '../kv.ts';
 
 /** Keeps every token; the context is the limit. */
 export const full: KVPolicy = {
   name: 'full',
   sinks: 0,
   recent: Infinity,
+  heavy: 0,
   positions: 'original',
 };
+
+export const fullKind: PolicyKind = { name: 'full', takes: [], create: () => full };

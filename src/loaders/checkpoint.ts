@@ -24,6 +24,8 @@ export interface LoadOptions {
   readonly weights?: 'auto' | WeightType;
   /** Refuse a model whose weights take more. Default: no limit. */
   readonly memoryLimit?: number;
+  /** Called once all is found and checked, before anything is allocated; what it throws ends the loading. */
+  readonly expect?: (description: Description, weightBytes: number) => void;
 }
 
 /** A model ready to run. Release it when no program that uses it will run again. */
@@ -57,6 +59,7 @@ export async function loadCheckpoint(
   const planned = planLoad(path, json, family.weights(config), files, options, backend);
   const { dtype, weightBytes } = planned;
   expectFit(path, weightBytes, options.memoryLimit);
+  options.expect?.(family.describe(config), weightBytes);
 
   const weights = new StoredWeights(backend, dtype, family.constants(config));
   try {

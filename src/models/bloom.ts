@@ -56,6 +56,7 @@ export const bloom: Family<Config> = {
     neurons: 4 * c.width,
     vocabulary: c.vocab_size,
     context: c.seq_length,
+    positions: 'alibi',
     activation,
     gated: false,
     endIds: c.eos_token_id,

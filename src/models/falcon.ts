@@ -96,6 +96,7 @@ export const falcon: Family<Config> = {
     neurons: c.neurons,
     vocabulary: c.vocab_size,
     context: c.max_position_embeddings,
+    positions: c.alibi ? 'alibi' : 'rotary',
     activation: c.activation,
     gated: false,
     endIds: c.eos_token_id,

@@ -58,6 +58,7 @@ export const gptNeoX: Family<Config> = {
     neurons: c.intermediate_size,
     vocabulary: c.vocab_size,
     context: c.max_position_embeddings,
+    positions: 'rotary',
     activation: c.hidden_act,
     gated: false,
     endIds: c.eos_token_id,

@@ -52,6 +52,7 @@ export const gpt2: Family<Config> = {
     neurons: c.neurons,
     vocabulary: c.vocab_size,
     context: c.n_positions,
+    positions: 'learned',
     activation: c.activation_function,
     gated: false,
     endIds: c.eos_token_id,

@@ -77,6 +77,7 @@ export const mpt: Family<Config> = {
     neurons: c.neurons,
     vocabulary: c.vocab_size,
     context: c.max_seq_len,
+    positions: 'alibi',
     activation,
     gated: false,
     endIds: c.eos_token_id,

@@ -60,6 +60,7 @@ export const opt: Family<Config> = {
     neurons: c.ffn_dim,
     vocabulary: c.vocab_size,
     context: c.max_position_embeddings,
+    positions: 'learned',
     activation: c.activation_function,
     gated: false,
     endIds: c.eos_token_id,

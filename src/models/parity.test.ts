@@ -5,6 +5,7 @@ import { backends } from '../backends/index.ts';
 import { f32, i32 } from '../host.ts';
 import { createCache } from '../kv/cache.ts';
 import { full } from '../kv/full.ts';
+import { unmoved } from '../kv/layout.ts';
 import { type Checkpoint, loadCheckpoint } from '../loaders/checkpoint.ts';
 import { readSafetensors } from '../loaders/files.ts';
 import type { Forward } from '../model.ts';
@@ -46,7 +47,7 @@ function record(backend: Backend, model: Checkpoint, T: number, sparsity: Sparsi
   const forward: Forward = model.family.forward(g, model.config, model.weights, {
     tokens,
     positions,
-    cache: cache.begin(g, { positions, sequences }),
+    cache: cache.begin(g, unmoved({ positions, sequences })),
     sparsity: sparsity.begin(g, { sequences, positions }),
     logits: 'all',
   });

@@ -52,8 +52,17 @@ export function rotaryAngles(
   scale = 1,
 ): Tensor {
   const y = g.scratch('f32', [positions.shape[0], 2 * frequencies.shape[0]]);
-  g.record(rotaryAnglesOp, { positions, frequencies, y }, { scale });
+  rotaryAnglesInto(g, { positions, frequencies, y }, scale);
   return y;
+}
+
+/** Record the same into y [T, R]. */
+export function rotaryAnglesInto(
+  g: Recorder,
+  operands: { positions: Tensor; frequencies: Tensor; y: Tensor },
+  scale = 1,
+): void {
+  g.record(rotaryAnglesOp, operands, { scale });
 }
 
 /** Turn the first R elements of a head in place by angles[at] of [P, R]: cosines, then sines. */

@@ -2,6 +2,7 @@ import type { Backend } from '../backend.ts';
 import { cacheShape, type Model } from '../engine/step.ts';
 import { createCache } from '../kv/cache.ts';
 import { full } from '../kv/full.ts';
+import { unmoved } from '../kv/layout.ts';
 import { Recorder } from '../program.ts';
 import { dense } from '../sparsity/dense.ts';
 import { baseOf, type Tensor } from '../tensor.ts';
@@ -47,7 +48,7 @@ export function recordDense(
   const { logits } = family.forward(g, config, weights, {
     tokens,
     positions,
-    cache: cache.begin(g, step),
+    cache: cache.begin(g, unmoved(step)),
     sparsity: dense.begin(g, step),
     logits: 'last',
   });

@@ -1,6 +1,7 @@
 import type { Backend, Program } from '../backend.ts';
 import { createCache } from '../kv/cache.ts';
 import { full } from '../kv/full.ts';
+import { unmoved } from '../kv/layout.ts';
 import { Recorder } from '../program.ts';
 import type { Site, Sparsity } from '../sparsity.ts';
 import type { Tensor } from '../tensor.ts';
@@ -52,7 +53,7 @@ export class Observer implements Disposable {
     model.family.forward(g, model.config, model.weights, {
       tokens,
       positions,
-      cache: cache.begin(g, stepRows),
+      cache: cache.begin(g, unmoved(stepRows)),
       sparsity: watch.begin(g, stepRows),
       logits: 'last',
     });

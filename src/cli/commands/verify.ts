@@ -46,5 +46,12 @@ function describe(result: VerifyResult): string {
     ),
     ['greedy ids', `${equal} of ${of} equal`],
     ...(result.masked ? [['masked', difference(result.masked)] as const] : []),
+    ...Object.entries(result.kv ?? {}).map(
+      ([name, of]) =>
+        [
+          `kv ${name}`,
+          `${difference(of)}, kept tokens ${of.keptEqual ? 'equal' : 'differ'}`,
+        ] as const,
+    ),
   ]);
 }

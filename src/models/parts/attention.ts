@@ -84,10 +84,10 @@ export function attentionBlock(
   };
 
   /** Outputs [T, H, D] of the chosen heads; zeros where only other rows chose one. */
-  const outputs = (choice: Selection): Tensor => {
+  const outputs = (choice: Selection, look = false): Tensor => {
     const asked = qkNorm?.of === 'all heads' ? undefined : together(choice);
     const q = normed(g, 'qNorm', project('qProj', asked));
-    const y = cache.attend(layer, q, { rotation, heads: choice, scale, slopes, window });
+    const y = cache.attend(layer, q, { rotation, heads: choice, scale, slopes, window, look });
     return choice === 'all' || choice.shape[0] === 1 ? y : blank(g, y, choice);
   };
 
@@ -99,7 +99,7 @@ export function attentionBlock(
   };
   const choice = sparsity.select('heads', layer, x, () => {
     storeAll();
-    return magnitude(g, outputs('all'), weights.rowNorms(`${prefix}.oProj`, headDim));
+    return magnitude(g, outputs('all', true), weights.rowNorms(`${prefix}.oProj`, headDim));
   });
   const input = asInput(g, x, projection('kProj').w);
   const apart = input === asInput(g, x, projection('vProj').w) && qkNorm?.of !== 'all heads';

@@ -83,6 +83,7 @@ export const llamaLike = (
     neurons: c.intermediate_size,
     vocabulary: c.vocab_size,
     context: c.max_position_embeddings,
+    positions: 'rotary',
     activation: c.hidden_act,
     gated: true,
     endIds: c.eos_token_id,

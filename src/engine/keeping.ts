@@ -1,0 +1,90 @@
+import { EngineError } from '../errors.ts';
+import type { KVOptions, KVPolicy, PolicyKind } from '../kv.ts';
+import { createPolicy, expectOptions } from '../kv/budget.ts';
+import { policies } from '../kv/index.ts';
+import type { Description } from '../model.ts';
+import { type CacheType, cacheTypes } from '../ops/attention.ts';
+
+/** What a cache keeps of a text, and as what. */
+export interface KeepingOptions {
+  /** KV policy. Default `full`. */
+  readonly kv?: string;
+  /** Tokens the policy keeps: the first, the most looked at, the last. Defaults are the policy's own. */
+  readonly sinks?: number;
+  readonly heavy?: number;
+  readonly recent?: number;
+  /** All of them together, in tokens, or below 1 as a share of the context. */
+  readonly kvBudget?: number;
+  /** Type of keys and values in memory. Default f32. */
+  readonly kvType?: CacheType;
+  /**
+   * Tokens the model sees at once. Default: the model's own limit; a greater one is taken from models without
+   * learned positions, at the price of what they make of distances they never saw.
+   */
+  readonly context?: number;
+}
+
+export interface Keeping {
+  readonly policy: KVPolicy;
+  readonly type: CacheType;
+  /** Tokens one text may have: the context, or as good as endless where the policy lets texts go on. */
+  readonly context: number;
+}
+
+/** A text's length is an i32. */
+const endless = 2 ** 31 - 1;
+
+/** What can be refused before there is a model. Throws `BAD_REQUEST`. */
+export function findPolicy(options: KeepingOptions): PolicyKind {
+  const { kv = 'full', kvType = 'f32' } = options;
+  const kind = policies.find(({ name }) => name === kv);
+  if (!kind)
+    throw new EngineError(
+      'BAD_REQUEST',
+      `--kv is "${kv}", expected one of ${policies.map(({ name }) => name).join(', ')}`,
+    );
+  if (!cacheTypes.includes(kvType))
+    throw new EngineError(
+      'BAD_REQUEST',
+      `--kv-type is "${String(kvType)}", expected one of ${cacheTypes.join(', ')}`,
+    );
+  expectOptions(kind, asked(options));
+  return kind;
+}
+
+/** What the policy comes to for a model. Throws `BAD_REQUEST` where it cannot do it. */
+export function chooseKeeping(
+  kind: PolicyKind,
+  options: KeepingOptions,
+  description: Description,
+): Keeping {
+  const context = chooseContext(options.context, description);
+  const policy = createPolicy(kind, asked(options), context);
+  const { family, positions } = description;
+  if (policy.positions === 'compacted' && positions === 'learned')
+    throw new EngineError(
+      'BAD_REQUEST',
+      `--kv ${policy.name}: it moves tokens to other positions, which ${family} models cannot: they add a learned embedding of each position at the input; choose --kv h2o, tova, snapkv, window or full`,
+    );
+  // Where only differences of positions count and none exceeds the budget, a text has no end.
+  const bounded = policy.score === undefined && policy.recent !== Infinity;
+  const goesOn = positions !== 'learned' && (bounded || policy.positions === 'compacted');
+  return { policy, type: options.kvType ?? 'f32', context: goesOn ? endless : context };
+}
+
+const asked = ({ sinks, heavy, recent, kvBudget: budget }: KeepingOptions): KVOptions => ({
+  ...(sinks === undefined ? {} : { sinks }),
+  ...(heavy === undefined ? {} : { heavy }),
+  ...(recent === undefined ? {} : { recent }),
+  ...(budget === undefined ? {} : { budget }),
+});
+
+function chooseContext(asked: number | undefined, { context, positions }: Description): number {
+  if (asked === undefined) return context;
+  const most = positions === 'learned' ? context : endless;
+  if (Number.isInteger(asked) && asked >= 1 && asked <= most) return asked;
+  throw new EngineError(
+    'BAD_REQUEST',
+    `--context is ${asked}, expected a whole number from 1 to ${most === context ? `the model's ${context}` : most}`,
+  );
+}

@@ -1,0 +1,21 @@
+import type { PolicyKind } from '../kv.ts';
+import { defaultBudget } from './budget.ts';
+
+/**
+ * StreamingLLM (arXiv 2309.17453): keeps the first tokens, the attention sinks, and the last ones; positions
+ * are places in the cache, so a text may go on without end. What left the cache is forgotten.
+ *
+ * The paper's code rotates all cached keys anew in every step. Here each is rotated once, and queries twice
+ * (methods of `attention`): as rotary embedding knows differences alone, that is the same.
+ */
+export const streaming: PolicyKind = {
+  name: 'streaming',
+  takes: ['sinks', 'recent', 'budget'],
+  create: ({ sinks = 4, recent, budget }, context) => ({
+    name: 'streaming',
+    sinks,
+    recent: recent ?? (budget ?? defaultBudget(context)) - sinks,
+    heavy: 0,
+    positions: 'compacted',
+  }),
+};

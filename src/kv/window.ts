@@ -1,0 +1,18 @@
+import type { PolicyKind } from '../kv.ts';
+import { defaultBudget } from './budget.ts';
+
+/**
+ * Keeps the last tokens alone. The control beside `streaming`: it loses the first tokens, on which trained
+ * models rest much of their attention, and with them the model (StreamingLLM, arXiv 2309.17453, section 3.1).
+ */
+export const window: PolicyKind = {
+  name: 'window',
+  takes: ['recent', 'budget'],
+  create: ({ recent, budget }, context) => ({
+    name: 'window',
+    sinks: 0,
+    recent: recent ?? budget ?? defaultBudget(context),
+    heavy: 0,
+    positions: 'original',
+  }),
+};
