@@ -66,6 +66,8 @@ export interface BatchOptions {
   readonly context?: number;
   /** What decode steps ask. Default: the engine's method. */
   readonly method?: Sparsity;
+  /** What the cache keeps. Default: the engine's policy. */
+  readonly policy?: KVPolicy;
   /**
    * Where several texts together would choose so much that computing all is faster, decode steps do that.
    * Default `measured`, on this machine when a step of so many texts is first needed.
@@ -237,7 +239,8 @@ export class Engine implements AsyncDisposable {
 
   /** Texts that are decoded together, and come and go one by one. */
   batch(options: BatchOptions = {}): Batch {
-    const { sequences = 8, context = this.context, method = this.sparsity, breakEven } = options;
+    const { sequences = 8, context = this.context, breakEven } = options;
+    const { method = this.sparsity, policy = this.policy } = options;
     const isCount = (value: number): boolean => Number.isInteger(value) && value >= 1;
     if (!isCount(sequences) || !isCount(context) || context > this.context)
       throw new EngineError(
@@ -247,7 +250,7 @@ export class Engine implements AsyncDisposable {
     return new Batch(this.backend, this.checkpoint, {
       method,
       sequences,
-      policy: this.policy,
+      policy,
       capacity: context,
       cacheType: this.cacheType,
       breakEven:

@@ -1,0 +1,242 @@
+/**
+ * KV policies on every family and every backend that opens here, over the tiny checkpoints of
+ * test/data/parity: a policy with room for the whole text is the full cache, bit for bit; what it keeps is
+ * what it says; skipped heads rank nothing.
+ */
+import { readdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Engine } from '../src/engine/engine.ts';
+import type { Session } from '../src/engine/session.ts';
+import type { KVOptions, KVPolicy } from '../src/kv.ts';
+import { budgetOf, createPolicy } from '../src/kv/budget.ts';
+import { full } from '../src/kv/full.ts';
+import { policies } from '../src/kv/index.ts';
+import { dense } from '../src/sparsity/dense.ts';
+import { given } from '../src/sparsity/given.ts';
+import { backendsThatOpen } from './opens.ts';
+
+const folder = fileURLToPath(new URL('data/parity/', import.meta.url));
+const opens = await backendsThatOpen('kv');
+
+const text = (length: number, which = 0): Int32Array =>
+  Int32Array.from({ length }, (_, i) => (i * 37 + which * 101 + 5) % 331);
+
+const evicting = policies.filter(({ name }) => name !== 'full');
+
+/** A policy of this name in a context of so many tokens. */
+function policyOf(name: string, options: KVOptions, context = 128): KVPolicy {
+  const kind = policies.find((one) => one.name === name)!;
+  const taken = Object.entries(options).filter(([o]) => kind.takes.includes(o as keyof KVOptions));
+  return createPolicy(kind, Object.fromEntries(taken), context);
+}
+
+/** Logits after each token from `decoded` on, the others prefilled in pieces of these sizes. */
+async function run(
+  engine: Engine,
+  policy: KVPolicy,
+  ids: Int32Array,
+  pieces: readonly number[],
+): Promise<{ logits: Float32Array[]; kept: number[][] }> {
+  using session = engine.session(dense, policy);
+  const logits: Float32Array[] = [];
+  let at = 0;
+  for (const size of pieces) {
+    logits.push(await session.prefill(ids.subarray(at, at + size)));
+    at += size;
+  }
+  for (const id of ids.subarray(at)) logits.push(await session.decode(id));
+  return { logits, kept: await keptOf(engine, session) };
+}
+
+async function keptOf(engine: Engine, session: Session): Promise<number[][]> {
+  const { layers, kvHeads } = engine.description;
+  const kept: number[][] = [];
+  for (let layer = 0; layer < layers; layer++)
+    for (let head = 0; head < kvHeads; head++) kept.push(await session.keptPositions(layer, head));
+  return kept;
+}
+
+describe.each(opens)('%s', (backend) => {
+  describe.each(readdirSync(folder))('%s', (name) => {
+    let engine: Engine;
+    beforeAll(async () => {
+      engine = await Engine.open(folder + name, { backend, weights: 'f32', sparsity: 'dense' });
+    });
+    afterAll(() => engine[Symbol.asyncDispose]());
+
+    const can = (policy: KVPolicy): boolean =>
+      policy.positions === 'original' || engine.description.positions !== 'learned';
+
+    it.each(evicting.map((kind) => kind.name))(
+      '%s with room for the whole text is the full cache, bit for bit',
+      async (which) => {
+        const ids = text(24);
+        const policy = policyOf(which, { budget: 24, ...(which === 'snapkv' && { recent: 8 }) });
+        const { logits, kept } = await run(engine, policy, ids, [12, 7]);
+        expect(logits).toEqual((await run(engine, full, ids, [12, 7])).logits);
+        expect(kept.every((tokens) => tokens.length === 24)).toBe(true);
+      },
+    );
+
+    it('a prompt in pieces is the prompt as a whole, in a full cache', async () => {
+      const ids = text(40);
+      const pieces = await run(engine, full, ids, [3, 1, 7, 2, 5, 6, 4, 7]);
+      const singly = await run(engine, full, ids, []);
+      expect(pieces.logits.at(-1)).toEqual(singly.logits[39]);
+    });
+
+    it.each(['window', 'streaming'])(
+      '%s: a prompt in pieces is the prompt token by token',
+      async (which) => {
+        const policy = policyOf(which, { recent: 5 });
+        if (!can(policy)) return;
+        const ids = text(36);
+        const { logits } = await run(engine, policy, ids, [2, 5, 7, 7, 1, 6]);
+        const singly = await run(engine, policy, ids, []);
+        expect(logits.slice(6)).toEqual(singly.logits.slice(28));
+        expect(logits.slice(6)).not.toEqual((await run(engine, full, ids, [])).logits.slice(28));
+      },
+    );
+
+    it.each(evicting.map((kind) => kind.name))('%s keeps what it says', async (which) => {
+      const policy = policyOf(which, which === 'snapkv' ? { budget: 40 } : { budget: 13 });
+      if (!can(policy)) return;
+      const slack = policy.score?.slack ?? 0;
+      const { kept, logits } = await run(engine, policy, text(75), [40, 20]);
+      for (const tokens of kept) {
+        expect(tokens).toEqual([...new Set(tokens)].sort((a, b) => a - b));
+        expect(tokens.length).toBeGreaterThanOrEqual(budgetOf(policy));
+        expect(tokens.length).toBeLessThanOrEqual(budgetOf(policy) + slack);
+        const [first, last] = [tokens.slice(0, policy.sinks), tokens.slice(-policy.recent)];
+        expect(first).toEqual(Array.from({ length: policy.sinks }, (_, i) => i));
+        if (policy.recent)
+          expect(last).toEqual(
+            Array.from({ length: policy.recent }, (_, i) => 75 - policy.recent + i),
+          );
+      }
+      expect(logits.flatMap((row) => Array.from(row)).every(Number.isFinite)).toBe(true);
+    });
+  });
+
+  describe('llama-gqa-tied', () => {
+    let engine: Engine;
+    beforeAll(async () => {
+      engine = await Engine.open(`${folder}llama-gqa-tied`, { backend, weights: 'f32' });
+    });
+    afterAll(() => engine[Symbol.asyncDispose]());
+
+    it.each(evicting.map((kind) => kind.name))(
+      '%s: texts together get what each gets alone',
+      async (which) => {
+        const policy = policyOf(which, which === 'snapkv' ? { budget: 40 } : { budget: 12 });
+        const texts = [text(90, 1), text(70, 2), text(85, 3)];
+        using batch = engine.batch({ sequences: 3, method: dense, policy });
+        const places = texts.map(() => batch.admit());
+        for (const [i, ids] of texts.entries())
+          await batch.prefill(places[i], ids.subarray(0, -20));
+        const found: Float32Array[] = [];
+        for (let step = 20; step > 0; step--)
+          found.push(
+            await batch.decode(
+              places,
+              texts.map((ids) => ids[ids.length - step]),
+            ),
+          );
+        for (const [i, ids] of texts.entries()) {
+          using session = engine.session(dense, policy);
+          await session.prefill(ids.subarray(0, -20));
+          for (const [step, id] of ids.subarray(-20).entries()) {
+            const V = engine.description.vocabulary;
+            const alone = await session.decode(id);
+            expect(found[step].subarray(i * V, (i + 1) * V)).toEqual(alone);
+          }
+        }
+      },
+    );
+
+    it('a place in a batch forgets the text that had it', async () => {
+      const policy = policyOf('h2o', { sinks: 2, budget: 12 });
+      using batch = engine.batch({ sequences: 1, method: dense, policy });
+      const first = batch.admit();
+      await batch.prefill(first, text(60, 1));
+      batch.release(first);
+      const again = batch.admit();
+      const found = await batch.prefill(again, text(50, 2));
+      expect(found).toEqual((await run(engine, policy, text(50, 2), [50])).logits[0]);
+    });
+
+    it('a text that lost tokens is cut back to nothing', async () => {
+      for (const which of ['streaming', 'h2o']) {
+        using session = engine.session(dense, policyOf(which, { budget: 12 }));
+        await session.prefill(text(60));
+        expect(session.truncate(60)).toBe(60);
+        expect(session.truncate(59)).toBe(0);
+        expect([session.length, session.kept]).toEqual([0, 0]);
+      }
+    });
+
+    it('heads that nobody computes rank nothing: their KV head keeps its scores', async () => {
+      const { layers, heads, kvHeads, neurons } = engine.description;
+      const policy = policyOf('h2o', { sinks: 2, heavy: 6, recent: 4 });
+      const group = heads / kvHeads;
+      const ids = text(40);
+      using method = given(engine.backend, engine.description);
+      const kept = async (chosen: readonly number[]): Promise<number[][]> => {
+        using session = engine.session(method, policy);
+        for (let layer = 0; layer < layers; layer++) {
+          method.choose(
+            'heads',
+            layer,
+            Array.from({ length: heads }, (_, h) => h),
+          );
+          method.choose(
+            'neurons',
+            layer,
+            Array.from({ length: neurons }, (_, n) => n),
+          );
+        }
+        for (const id of ids.subarray(0, 12)) await session.decode(id);
+        method.choose('heads', 0, chosen);
+        for (const id of ids.subarray(12)) await session.decode(id);
+        const found: number[][] = [];
+        for (let head = 0; head < kvHeads; head++) found.push(await session.keptPositions(0, head));
+        return found;
+      };
+      const [first, last] = await kept(Array.from({ length: group }, (_, h) => h));
+      const everyone = await kept(Array.from({ length: heads }, (_, h) => h));
+      // The first KV head is looked at as before; what the last one was never shown stays, what came since
+      // is unknown to it and never ousts what it has seen but by being the oldest unknown.
+      expect(first).toEqual(everyone[0]);
+      expect(last).not.toEqual(everyone.at(-1));
+      const unseen = last.filter((token) => token >= 12);
+      expect(unseen.length).toBe(10);
+    });
+
+    it('a selection of all heads is dense under every policy, bit for bit', async () => {
+      const { layers, heads, neurons } = engine.description;
+      using method = given(engine.backend, engine.description);
+      for (let layer = 0; layer < layers; layer++) {
+        method.choose(
+          'heads',
+          layer,
+          Array.from({ length: heads }, (_, h) => h),
+        );
+        method.choose(
+          'neurons',
+          layer,
+          Array.from({ length: neurons }, (_, n) => n),
+        );
+      }
+      for (const { name } of policies) {
+        const policy = policyOf(
+          name,
+          name === 'full' ? {} : { budget: name === 'snapkv' ? 40 : 12 },
+        );
+        using sparse = engine.session(method, policy);
+        using whole = engine.session(dense, policy);
+        for (const id of text(80)) expect(await sparse.decode(id)).toEqual(await whole.decode(id));
+      }
+    });
+  });
+});
