@@ -20,6 +20,7 @@ export const unmoved = (rows: Pick<StepRows, 'sequences' | 'positions'>): StepRo
   places: rows.positions,
 });
 
+/** A token's slot is its position. */
 const whole = (capacity: number): Layout => ({
   slots: capacity,
   room: (length) => capacity - length,
