@@ -21,7 +21,7 @@ export type { BytesPerToken, Density } from './engine/usage.ts';
 export { type ErrorCode, EngineError, errorCodes } from './errors.ts';
 export { evaluate, type EvaluateOptions, type EvaluateResult } from './eval/evaluate.ts';
 export { findGolden, type Golden, readGolden } from './eval/golden.ts';
-export type { Task, TaskOptions, TaskResult, TaskRun } from './eval/task.ts';
+export type { CurvePoint, Task, TaskOptions, TaskResult, TaskRun } from './eval/task.ts';
 export { tasks } from './eval/tasks/index.ts';
 export { failures, verify, type VerifyOptions, type VerifyResult } from './eval/verify.ts';
 export { bench, type BenchTarget } from './bench/run.ts';

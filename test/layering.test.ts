@@ -55,6 +55,10 @@ const layers: Readonly<Record<string, Layer>> = {
     may: [...below, 'models'],
     rule: 'loaders turn files into weights; of other layers they know the table of families alone.',
   },
+  svg: {
+    may: ['errors', 'loaders'],
+    rule: 'svg draws figures and writes files; it knows nothing of what the figures are.',
+  },
   hub: {
     may: [...below, 'loaders'],
     rule: 'hub turns an id into files of this machine; of other layers it knows how files are read.',
@@ -72,7 +76,7 @@ const layers: Readonly<Record<string, Layer>> = {
     rule: 'Imports point down: train knows the engine, and no evaluation, bench or command.',
   },
   eval: {
-    may: [...below, 'engine', 'loaders', 'sparsity', 'tokenizer'],
+    may: [...below, 'engine', 'kv', 'loaders', 'sparsity', 'svg', 'tokenizer'],
     rule: 'Imports point down: eval knows the engine, and no training, bench or command.',
   },
   quantize: {
@@ -80,13 +84,14 @@ const layers: Readonly<Record<string, Layer>> = {
     rule: 'Imports point down: quantize measures with eval, and knows no training, bench or command.',
   },
   bench: {
-    may: [...below, 'backends', 'engine', 'kv', 'loaders', 'ops', 'sparsity', 'train'],
+    may: [...below, 'backends', 'engine', 'kv', 'loaders', 'ops', 'sparsity', 'svg', 'train'],
     rule: 'Imports point down: bench knows no evaluation and no command.',
   },
   cli: {
     may: [
       ...below,
-      ...['backends', 'bench', 'engine', 'eval', 'hub', 'kv', 'quantize', 'sparsity', 'train'],
+      ...['backends', 'bench', 'engine', 'eval', 'hub', 'kv', 'quantize', 'sparsity', 'svg'],
+      'train',
     ],
     rule: 'A command turns argv into an engine call and a result into text: it reads no weight, records no op.',
   },

@@ -1,11 +1,8 @@
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { codeOf } from '../../test/code-of.ts';
+import { textsOf } from '../../test/svg-texts.ts';
 import type { BenchResult, BenchRun } from './bench.ts';
 import type { PeerRun } from './peer-turns.ts';
-import { plotBench, savePlot } from './plot.ts';
+import { plotBench } from './plot.ts';
 
 const run = (method: string, phase: BenchRun['phase'], median: number): BenchRun => ({
   method,
@@ -48,27 +45,6 @@ const result: BenchResult = {
   peers: [peer],
 };
 
-/** Throws where the text is not well-formed XML; returns its texts, decoded. */
-function textsOf(xml: string): string[] {
-  const open: string[] = [];
-  const texts: string[] = [];
-  let rest = xml;
-  while (rest.trim() !== '') {
-    const [whole, content, slash, name, attributes, empty] =
-      /^([^<]*)<(\/?)([\w-]+)((?:\s+[\w:-]+="[^"<&]*(?:&#\d+;[^"<&]*)*")*)\s*(\/?)>/.exec(rest) ??
-      [];
-    if (whole === undefined) throw new Error(`not a tag: ${rest.slice(0, 60)}`);
-    if (/&(?!#\d+;)/.test(content)) throw new Error(`a bare ampersand: ${content}`);
-    if (content.trim() !== '' && open.length === 0) throw new Error(`outside: ${content}`);
-    texts.push(content.replaceAll(/&#(\d+);/g, (_, code) => String.fromCharCode(Number(code))));
-    if (slash && (attributes || open.pop() !== name)) throw new Error(`closes ${name}`);
-    if (!slash && !empty) open.push(name);
-    rest = rest.slice(whole.length);
-  }
-  if (open.length) throw new Error(`unclosed: ${open.join(', ')}`);
-  return texts.map((one) => one.trim()).filter((one) => one !== '');
-}
-
 test('well-formed, with every method, the peer, the machine and what is random', () => {
   const svg = plotBench(result);
   const texts = textsOf(svg);
@@ -98,17 +74,4 @@ test('bars are as long as their medians, whiskers from the least to the most', (
   expect(bars.map(([, kind]) => kind)).toEqual(['ours', 'ours', 'peer', 'ours']);
   const [, least, most] = /class="whisker" d="M(\S+?) \S+?H(\S+?)M/.exec(svg)!;
   expect((Number(most) - 144) / (Number(least) - 144)).toBeCloseTo(4, 2);
-});
-
-test('a file is written as a whole; where it cannot be, nothing is left', async () => {
-  const folder = await mkdtemp(join(tmpdir(), 'dejavu-plot-'));
-  try {
-    await savePlot(join(folder, 'new', 'speed.svg'), result);
-    expect(await readdir(join(folder, 'new'))).toEqual(['speed.svg']);
-    expect(await readFile(join(folder, 'new', 'speed.svg'), 'utf8')).toBe(plotBench(result));
-    expect(await codeOf(savePlot(join(folder, 'new'), result))).toBe('FILE_NOT_FOUND');
-    expect(await readdir(folder)).toEqual(['new']);
-  } finally {
-    await rm(folder, { recursive: true });
-  }
 });

@@ -1,5 +1,4 @@
-import { EngineError } from '../errors.ts';
-import { replaceFile } from '../loaders/fs.ts';
+import { amount, figure, picture, place, text } from '../svg.ts';
 import type { BenchResult } from './bench.ts';
 import type { Spread } from './spread.ts';
 
@@ -30,23 +29,7 @@ const columns = {
   bytes: { title: 'bytes read a token', x: 770, length: 80 },
 } as const;
 
-/** Write the picture, as a whole or not at all. Throws `FILE_NOT_FOUND` where it cannot. */
-export async function savePlot(path: string, result: BenchResult): Promise<void> {
-  try {
-    await replaceFile(path, [new TextEncoder().encode(plotBench(result))]);
-  } catch (cause) {
-    throw new EngineError(
-      'FILE_NOT_FOUND',
-      `--plot ${path}: cannot be written (${(cause as Error).message}); expected a place for a file; choose another`,
-      { cause },
-    );
-  }
-}
-
-/**
- * Speeds, shares of the bandwidth and bytes of every method and peer, as an SVG of its own: no scripts, no
- * fonts, no links; colours for light and dark surroundings.
- */
+/** Speeds, shares of the bandwidth and bytes of every method and peer. */
 export function plotBench(result: BenchResult): string {
   const { machine, model, synthetic, peer } = result;
   const { cpu, threads, isa, bandwidthGBs } = machine;
@@ -77,13 +60,7 @@ export function plotBench(result: BenchResult): string {
     }
   }
   const height = y + margin;
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" aria-label="${escaped(`Speed of ${model}`)}">`,
-    `<style>${style}</style>`,
-    `<rect class="ground" width="${width}" height="${height}"/>`,
-    ...parts,
-    '</svg>\n',
-  ].join('\n');
+  return picture({ width, height }, `Speed of ${model}`, parts);
 }
 
 function panelsOf({ runs, peers = [] }: BenchResult): Panel[] {
@@ -128,7 +105,7 @@ function row(
   return [
     text(margin, base, name, 'name'),
     rectangle(first.x, middle, at(speed.median) - first.x, kind),
-    `<path class="whisker" d="M${n(least)} ${middle}H${n(most)}M${n(least)} ${middle - 4}v8M${n(most)} ${middle - 4}v8"/>`,
+    `<path class="whisker" d="M${place(least)} ${middle}H${place(most)}M${place(least)} ${middle - 4}v8M${place(most)} ${middle - 4}v8"/>`,
     text(Math.max(most, at(speed.median)) + 8, base, figure(speed.median), 'figure'),
     rectangle(bandwidth.x, middle, shareLength, kind),
     text(bandwidth.x + shareLength + 8, base, `${(100 * bandwidthShare).toFixed(0)} %`, 'figure'),
@@ -138,41 +115,4 @@ function row(
 }
 
 const rectangle = (x: number, middle: number, length: number, kind: string): string =>
-  `<rect class="${kind}" x="${x}" y="${middle - barHeight / 2}" width="${n(Math.max(1, length))}" height="${barHeight}" rx="2"/>`;
-
-const text = (x: number, y: number, content: string, kind: string): string =>
-  `<text class="${kind}" x="${n(x)}" y="${n(y)}">${escaped(content)}</text>`;
-
-const n = (x: number): string => String(Math.round(100 * x) / 100);
-
-/** Three digits. */
-const figure = (x: number): string => (x >= 100 ? x.toFixed(0) : x.toPrecision(3));
-
-function amount(bytes: number): string {
-  const units = ['B', 'kB', 'MB', 'GB'];
-  const power = Math.min(3, Math.max(0, Math.floor(Math.log10(bytes) / 3)));
-  return `${figure(bytes / 1000 ** power)} ${units[power]}`;
-}
-
-const escaped = (content: string): string =>
-  content.replaceAll(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
-
-const style = `
-text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;fill:#1f2328}
-.title{font-size:17px;font-weight:600}
-.panel{font-weight:600}
-.quiet{fill:#59636e}
-.figure{font-variant-numeric:tabular-nums}
-.ground{fill:#ffffff}
-.ours{fill:#2f6fde}
-.peer{fill:#b7791f}
-.whisker{stroke:#1f2328;stroke-width:1.2;fill:none}
-@media (prefers-color-scheme:dark){
-text{fill:#e6edf3}
-.quiet{fill:#9198a1}
-.ground{fill:#0d1117}
-.ours{fill:#4d8dff}
-.peer{fill:#d9a23d}
-.whisker{stroke:#e6edf3}
-}
-`;
+  `<rect class="${kind}" x="${x}" y="${middle - barHeight / 2}" width="${place(Math.max(1, length))}" height="${barHeight}" rx="2"/>`;

@@ -1,6 +1,7 @@
 import { backends } from '../backends/index.ts';
 import { peers } from '../bench/peers/index.ts';
 import type { BreakEvenRule } from '../engine/break-even.ts';
+import { cacheTypes } from '../engine/keeping.ts';
 import { policies } from '../kv/index.ts';
 import { methods as quantizeMethods } from '../quantize/methods.ts';
 import { methods } from '../sparsity/index.ts';
@@ -15,6 +16,7 @@ import {
   share,
   someText,
   text,
+  tokensOrShare,
   whole,
   yesOrNo,
 } from './values.ts';
@@ -115,17 +117,40 @@ export const modelFlags = {
   ),
 };
 
-export const context = flag(
-  '--context <tokens>',
-  "size of the cache (default: the model's own limit)",
-  whole(1),
+const kvType = flag(
+  '--kv-type <type>',
+  `type of keys and values in the cache: ${cacheTypes.join(', ')} (default: f32)`,
+  oneOf(cacheTypes),
 );
+
+/** What a cache keeps of a text, and as what. */
+export const keepingFlags = {
+  context: flag(
+    '--context <tokens>',
+    "tokens the model sees at once (default: the model's own limit)",
+    whole(1),
+  ),
+  kv: flag(
+    '--kv <policy>',
+    `KV policy, what the cache keeps of a text: ${policies.map(({ name }) => name).join(', ')} (default: full)`,
+    text,
+  ),
+  sinks: flag('--sinks <n>', 'first tokens the policy keeps', whole(0)),
+  heavy: flag('--heavy <n>', 'tokens it keeps by what they are worth', whole(0)),
+  recent: flag('--recent <n>', 'last tokens it keeps', whole(0)),
+  kvBudget: flag(
+    '--kv-budget <n|share>',
+    'all of them together: tokens, or a share of the context such as 20%',
+    tokensOrShare,
+  ),
+  kvType,
+};
 
 const seed = flag('--seed <n>', 'the same seed gives the same result (default: 0)', whole(0));
 
 /** What decode steps compute, and what they attend to. */
 export const methodFlags = {
-  context,
+  ...keepingFlags,
   sparsity: flag(
     '--sparsity <method>',
     `${methods.map(({ name }) => name).join(', ')} (default: predictor where there is one, else dense)`,
@@ -144,11 +169,6 @@ export const methodFlags = {
   ),
   neurons: flag('--neurons <share>', 'fixed share of neurons in every layer', share()),
   heads: flag('--heads <share>', 'fixed share of heads in every layer', share()),
-  kv: flag(
-    '--kv <policy>',
-    `KV policy: ${policies.map(({ name }) => name).join(', ')} (default: full)`,
-    text,
-  ),
   seed,
 };
 
@@ -208,7 +228,7 @@ export const chatFlags = {
   ...samplingFlags,
   maxTokens: flag(
     '--max-tokens <n>',
-    'most tokens of a reply (default: what the context has room for)',
+    'most tokens of a reply (default: what the context has room for; where texts have no end, the context)',
     whole(1),
   ),
 };
@@ -221,13 +241,29 @@ export const logprobs = flag(
 
 export const evalFlags = {
   tasks: flag('--tasks <names>', 'what to measure, e.g. perplexity', list(text)),
-  text: flag('--text <file>', 'text to score', text),
+  text: repeated(
+    '--text <files...>',
+    'texts to score, one after another; of a folder, its .txt files',
+    text,
+  ),
   limit: flag('--limit <n>', 'score at most n ids (default: all)', whole(1)),
   window: flag('--window <n>', 'ids of a window (default: 512)', whole(2)),
   stride: flag('--stride <n>', 'ids between windows (default: half a window)', whole(1)),
+  bucket: flag(
+    '--bucket <n>',
+    'of stream-perplexity, tokens of a point of its curve (default: 10000)',
+    whole(1),
+  ),
+  rows: flag(
+    '--rows <n>',
+    'of stream-perplexity, tokens a step where that changes nothing but the time (default: 1)',
+    whole(1),
+  ),
+  plot: flag('--plot <file.svg>', 'also draw the curve, as an SVG', ending('.svg')),
 };
 
 export const verifyFlags = {
+  kvType,
   golden: flag(
     '--golden <file>',
     'reference outputs (default: golden.safetensors beside the model)',
@@ -242,7 +278,7 @@ export const verifyFlags = {
 
 export const trainFlags = {
   ...backendFlags,
-  text: repeated('--text <files...>', 'calibration texts', text),
+  text: repeated('--text <files...>', 'calibration texts; of a folder, its .txt files', text),
   output: flag(
     '-o, --output <file>',
     'file to write (default: predictor.safetensors beside the model)',

@@ -1,6 +1,8 @@
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { Engine, type OpenOptions } from '../engine/engine.ts';
 import { EngineError } from '../errors.ts';
+import { describePolicy } from '../kv/budget.ts';
 import { decodeText, type Io, note } from './io.ts';
 import { availableMemory } from './memory.ts';
 
@@ -17,7 +19,7 @@ export async function openEngine(model: string, options: OpenOptions, io: Io): P
   return engine;
 }
 
-function describe({ model, backend, checkpoint, sparsity, policy }: Engine): string {
+function describe({ model, backend, checkpoint, sparsity, policy, cacheType }: Engine): string {
   const { threads, isa, device } = backend.info;
   const where = [isa, device, threads === 1 ? '1 thread' : `${threads} threads`];
   return [
@@ -25,8 +27,26 @@ function describe({ model, backend, checkpoint, sparsity, policy }: Engine): str
     `${backend.name} backend (${where.filter(Boolean).join(', ')})`,
     `${checkpoint.dtype} weights`,
     `sparsity ${sparsity.name}`,
-    `kv ${policy.name}`,
+    `kv ${describePolicy(policy)}${cacheType === 'f32' ? '' : ` as ${cacheType}`}`,
   ].join(' · ');
+}
+
+/** Text files in order; of a folder, all of its own that end in .txt, by name. Throws as `readText` does. */
+export async function readTexts(paths: readonly string[]): Promise<string[]> {
+  const texts: string[] = [];
+  for (const path of paths)
+    for (const file of await textFiles(path)) texts.push(await readText(file));
+  return texts;
+}
+
+async function textFiles(path: string): Promise<string[]> {
+  if (!(await stat(path).catch(() => undefined))?.isDirectory()) return [path];
+  const names = (await readdir(path)).filter((name) => name.endsWith('.txt')).sort();
+  if (names.length) return names.map((name) => join(path, name));
+  throw new EngineError(
+    'FILE_NOT_FOUND',
+    `${path}: a folder without .txt files, expected texts; name files, or another folder`,
+  );
 }
 
 /** A text file. Throws `FILE_NOT_FOUND`, `BAD_TEXT`. */

@@ -50,6 +50,15 @@ export const share =
     return refuse(where, given, 'a share such as 0.3 or 30%');
   };
 
+/** Tokens, or a share of the context, which is below 1: `1024`, `0.2` or `20%`; all of it is the nearest. */
+export const tokensOrShare: Parser<number> = (given, where) => {
+  const percent = given.trim().endsWith('%');
+  const value = number(percent ? given.trim().slice(0, -1) : given) / (percent ? 100 : 1);
+  if (percent && value === 1) return 1 - Number.EPSILON;
+  if (value > 0 && (value < 1 || (!percent && Number.isSafeInteger(value)))) return value;
+  return refuse(where, given, 'a whole number of tokens, or a share of the context such as 20%');
+};
+
 export const oneOf =
   <const T extends string>(values: readonly T[]): Parser<T> =>
   (given, where) =>

@@ -1,4 +1,5 @@
 import { EngineError } from '../errors.ts';
+import { mostKept } from '../kv/budget.ts';
 import type { ChatTemplate, Message } from '../tokenizer/index.ts';
 import type { Engine } from './engine.ts';
 import { Generation, type GenerateOptions, type GenerateResult, type Start } from './generate.ts';
@@ -31,8 +32,10 @@ export interface ChatStats {
   readonly prefilledTokens: number;
   readonly reusedTokens: number;
   readonly decodeSeconds: number;
-  /** Tokens in the cache, of those there is room for. */
+  /** Tokens in the cache, and the most that stay there. */
   readonly cachedTokens: number;
+  readonly cacheTokens: number;
+  /** Tokens the conversation may have; Infinity where it has no end. */
   readonly context: number;
   readonly droppedMessages: number;
 }
@@ -42,8 +45,9 @@ export interface ChatStats {
  * holds already is prefilled. What a sparse reply put there stays as its steps computed it.
  *
  * A conversation that would leave a reply too little room loses its oldest turns from what the model
- * reads, never the system message, until half of the context is free; `messages` keeps them. One reply
- * at a time.
+ * reads, never the system message, until half of the context is free; `messages` keeps them. Where the KV
+ * policy lets texts go on without end, none is lost so: the policy alone decides what the model still sees.
+ * One reply at a time.
  */
 export class Chat implements Disposable {
   readonly #engine: Engine;
@@ -95,17 +99,19 @@ export class Chat implements Disposable {
   }
 
   get stats(): ChatStats {
+    const { context, endless, policy } = this.#engine;
     return {
       ...this.#totals,
       cachedTokens: this.#session.kept,
-      context: this.#engine.context,
+      cacheTokens: Math.min(context, mostKept(policy)),
+      context: endless ? Infinity : context,
       droppedMessages: this.#dropped,
     };
   }
 
   /**
    * Say something; the reply streams. It ends where the turn does, unless `maxTokens` (default: the
-   * context) or a stop text comes first. Replies of one conversation have the seeds `seed`, `seed` + 1, …
+   * context, the model's own where the conversation has no end) or a stop text comes first. Replies of one conversation have the seeds `seed`, `seed` + 1, …
    */
   send(content: string, options: GenerateOptions = {}): Generation<ChatResult> {
     return this.#reply(() => [...this.#messages, { role: 'user', content }], options);
@@ -166,8 +172,9 @@ export class Chat implements Disposable {
   }
 
   #reply(asked: () => readonly Message[], options: GenerateOptions): Generation<ChatResult> {
-    const { context } = this.#engine;
-    const { maxTokens = context, seed = 0, stop = [] } = options;
+    const { context, endless, description } = this.#engine;
+    const longest = endless ? description.context : context;
+    const { maxTokens = longest, seed = 0, stop = [] } = options;
     let messages: readonly Message[] = [];
     let cached = 0;
     const start: Start<ChatResult> = {

@@ -5,6 +5,8 @@ import { policies } from '../kv/index.ts';
 import type { Description } from '../model.ts';
 import { type CacheType, cacheTypes } from '../ops/attention.ts';
 
+export { cacheTypes };
+
 /** What a cache keeps of a text, and as what. */
 export interface KeepingOptions {
   /** KV policy. Default `full`. */
@@ -29,10 +31,12 @@ export interface Keeping {
   readonly type: CacheType;
   /** Tokens one text may have: the context, or as good as endless where the policy lets texts go on. */
   readonly context: number;
+  /** It does. */
+  readonly endless: boolean;
 }
 
 /** A text's length is an i32. */
-const endless = 2 ** 31 - 1;
+const longest = 2 ** 31 - 1;
 
 /** What can be refused before there is a model. Throws `BAD_REQUEST`. */
 export function findPolicy(options: KeepingOptions): PolicyKind {
@@ -68,8 +72,9 @@ export function chooseKeeping(
     );
   // Where only differences of positions count and none exceeds the budget, a text has no end.
   const bounded = policy.score === undefined && policy.recent !== Infinity;
-  const goesOn = positions !== 'learned' && (bounded || policy.positions === 'compacted');
-  return { policy, type: options.kvType ?? 'f32', context: goesOn ? endless : context };
+  const endless = positions !== 'learned' && (bounded || policy.positions === 'compacted');
+  const type = options.kvType ?? 'f32';
+  return { policy, type, context: endless ? longest : context, endless };
 }
 
 const asked = ({ sinks, heavy, recent, kvBudget: budget }: KeepingOptions): KVOptions => ({
@@ -81,7 +86,7 @@ const asked = ({ sinks, heavy, recent, kvBudget: budget }: KeepingOptions): KVOp
 
 function chooseContext(asked: number | undefined, { context, positions }: Description): number {
   if (asked === undefined) return context;
-  const most = positions === 'learned' ? context : endless;
+  const most = positions === 'learned' ? context : longest;
   if (Number.isInteger(asked) && asked >= 1 && asked <= most) return asked;
   throw new EngineError(
     'BAD_REQUEST',

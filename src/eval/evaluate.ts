@@ -1,13 +1,17 @@
 import type { Engine } from '../engine/engine.ts';
 import { type BytesPerToken, type Density, Usage } from '../engine/usage.ts';
 import { EngineError } from '../errors.ts';
-import type { Task, TaskOptions, TaskResult } from './task.ts';
+import type { CurvePoint, Task, TaskOptions, TaskResult, TaskRun } from './task.ts';
 import { findTask } from './tasks/index.ts';
 
 export interface EvaluateOptions extends TaskOptions {
   readonly signal?: AbortSignal;
   /** Share of a task that is done, 0 to 1. */
   readonly onProgress?: (task: string, share: number) => void;
+  /** A point of a task's curve, as soon as it is known. */
+  readonly onPoint?: (task: string, point: CurvePoint) => void;
+  /** Bytes the process holds in memory, for the points of curves. Absent: they leave it out. */
+  readonly rssBytes?: TaskRun['rssBytes'];
 }
 
 export interface EvaluateResult {
@@ -16,6 +20,14 @@ export interface EvaluateResult {
   readonly backend: string;
   readonly weights: string;
   readonly sparsity: string;
+  /** What the cache keeps, in tokens (`recent` is absent where it is all), and as what. */
+  readonly kv: {
+    readonly policy: string;
+    readonly type: string;
+    readonly sinks: number;
+    readonly heavy: number;
+    readonly recent?: number;
+  };
   /** By task. */
   readonly results: Readonly<Record<string, TaskResult>>;
   /** Decode steps, mean. */
@@ -33,7 +45,7 @@ export async function evaluate(
   tasks: readonly (string | Task)[],
   options: EvaluateOptions = {},
 ): Promise<EvaluateResult> {
-  const { signal, onProgress, ...given } = options;
+  const { signal, onProgress, onPoint, rssBytes, ...given } = options;
   const chosen = tasks.map((task) => (typeof task === 'string' ? findTask(task) : task));
   if (chosen.length === 0)
     throw new EngineError('BAD_REQUEST', '--tasks names no task, expected at least one');
@@ -53,13 +65,20 @@ export async function evaluate(
       usage,
       signal,
       onProgress: (share) => onProgress?.(task.name, share),
+      onPoint: (point) => onPoint?.(task.name, point),
+      ...(rssBytes && { rssBytes }),
     });
+  const { name: policy, sinks, heavy, recent } = engine.policy;
   return {
     model: engine.model,
     family: engine.description.family,
     backend: engine.backend.name,
     weights: engine.checkpoint.dtype,
     sparsity: engine.sparsity.name,
+    kv: {
+      ...{ policy, type: engine.cacheType, sinks, heavy },
+      ...(recent !== Infinity && { recent }),
+    },
     results,
     density: usage.density(),
     bytesPerToken: usage.bytesPerToken(),

@@ -55,8 +55,9 @@ export function windowsOf(
  * Loss of each scored id, in nats, in order of the text.
  *
  * A method other than dense computes every scored position by its decode path, after a dense prefill
- * of what lies before the window's first scored id. Dense scores a window by prefill, but for its first
- * and last position: these are decoded, so that their mean tells what a decode step reads.
+ * of what lies before the window's first scored id; so does dense where the KV policy evicts. Otherwise dense
+ * scores a window by prefill, but for its first and last position: these are decoded, so that their mean
+ * tells what a decode step reads.
  */
 export async function scoreWindows(
   engine: Engine,
@@ -66,7 +67,7 @@ export async function scoreWindows(
 ): Promise<Float64Array> {
   const total = windows.reduce((sum, { first, end }) => sum + end - first, 0);
   const losses = new Float64Array(total);
-  const decodesAll = method !== dense;
+  const decodesAll = method !== dense || engine.policy.recent !== Infinity;
   let done = 0;
   using session = engine.session(method);
 

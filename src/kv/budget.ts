@@ -9,6 +9,19 @@ export const budgetOf = ({ sinks, heavy, recent }: KVPolicy): number => sinks + 
 
 const flags = { sinks: '--sinks', heavy: '--heavy', recent: '--recent', budget: '--kv-budget' };
 
+/** Tokens of a text that are in the cache after a step, at most. */
+export const mostKept = (policy: KVPolicy): number => budgetOf(policy) + (policy.score?.slack ?? 0);
+
+/** A policy and its tokens, for people: `full`, `streaming 4+1020`, `h2o 4+204+204`. */
+export function describePolicy(
+  policy: Pick<KVPolicy, 'name' | 'sinks' | 'heavy' | 'recent'>,
+): string {
+  const { name, sinks, heavy, recent } = policy;
+  if (recent === Infinity) return name;
+  if (heavy) return `${name} ${sinks}+${heavy}+${recent}`;
+  return `${name} ${sinks ? `${sinks}+` : ''}${recent}`;
+}
+
 /** What can be refused before there is a model: options it does not take, or that are no numbers of tokens. */
 export function expectOptions({ name, takes }: PolicyKind, options: KVOptions): void {
   for (const [option, flag] of Object.entries(flags) as [keyof KVOptions, string][]) {

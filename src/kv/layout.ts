@@ -39,7 +39,8 @@ function ring(policy: KVPolicy, capacity: number): Layout {
     room: (length) => Math.min(capacity - length, Math.max(slots - length, slots - budget + 1)),
     row: (length, _kept, i) => ({ slot: length + i, place: Math.min(length + i, budget - 1) }),
     after: (length, _kept, rows) => Math.min(length + rows, budget),
-    cut: (length, wanted) => (length <= slots ? wanted : 0),
+    // What is cut off must not have taken the place of a token that is within the budget again.
+    cut: (length, wanted) => (length <= slots || length - wanted <= slots - budget ? wanted : 0),
   };
 }
 

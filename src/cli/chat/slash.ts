@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { EngineError } from '../../errors.ts';
 import { facts, rate } from '../layout.ts';
 import { readText } from '../open.ts';
+import { room } from './room.ts';
 import type { Talk } from './talk.ts';
 
 /** What a line that begins with a slash asks for. */
@@ -101,7 +102,7 @@ const commands: readonly SlashCommand[] = [
           `${replies} of ${generatedTokens} tokens, ${rate(Math.max(0, speed))} tokens/s`,
         ],
         ['prompts', `${prefilledTokens} tokens prefilled, ${reusedTokens} reused`],
-        ['context', `${stats.cachedTokens} of ${stats.context} tokens`],
+        ['cache', room(stats)],
       ]);
       say(text.trimEnd());
     },

@@ -5,6 +5,7 @@ import { type Io, note, write } from '../io.ts';
 import { percent, rate } from '../layout.ts';
 import { dim } from './dim.ts';
 import { type Lines, nextMessage } from './lines.ts';
+import { room } from './room.ts';
 import { findCommand } from './slash.ts';
 
 /** A conversation on a command line. */
@@ -88,7 +89,7 @@ export function summary(result: ChatResult, { stats }: Chat): string {
     ...(sparse
       ? [`neurons ${percent(density.neurons)}, heads ${percent(density.heads)}`]
       : ['dense']),
-    `${stats.cachedTokens} of ${stats.context} tokens of context`,
+    room(stats),
   ].join(' · ');
 }
 

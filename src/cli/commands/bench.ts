@@ -1,10 +1,10 @@
 import type { BenchResult, BenchRun } from '../../bench/bench.ts';
-import { savePlot } from '../../bench/plot.ts';
+import { plotBench } from '../../bench/plot.ts';
 import { bench as measure } from '../../bench/run.ts';
 import type { Spread } from '../../bench/spread.ts';
 import type { PeerRun } from '../../bench/peer-turns.ts';
-import { EngineError } from '../../errors.ts';
 import { command } from '../command.ts';
+import { draw } from '../draw.ts';
 import { benchFlags } from '../flags.ts';
 import { note } from '../io.ts';
 import { bytes, percent, rate, table } from '../layout.ts';
@@ -33,21 +33,10 @@ export const bench = command({
       onRound: (round, rounds) => progress.update(round / rounds, `round ${round} of ${rounds}`),
     });
     const text = describe(result);
-    const failure = plot === undefined ? undefined : await draw(plot, result);
+    const failure = plot === undefined ? undefined : await draw(plot, plotBench(result));
     return { result, text, ...(failure && { failure }) };
   },
 });
-
-/** What was measured is printed even where it cannot be drawn. */
-async function draw(path: string, result: BenchResult): Promise<EngineError | undefined> {
-  try {
-    await savePlot(path, result);
-    return undefined;
-  } catch (error) {
-    if (error instanceof EngineError) return error;
-    throw error;
-  }
-}
 
 function describe({ machine, model, synthetic, runs, peers = [] }: BenchResult): string {
   const { cpu, threads, isa, bandwidthGBs } = machine;

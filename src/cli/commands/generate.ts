@@ -57,6 +57,7 @@ function summary({
   timing,
   density,
   bytesPerToken,
+  kv,
 }: GenerateResult): string {
   const read = bytesPerToken.weights + bytesPerToken.predictor;
   return [
@@ -65,5 +66,6 @@ function summary({
     `decode ${rate(timing.decodeTokensPerSecond)} tokens/s`,
     `neurons ${percent(density.neurons)}, heads ${percent(density.heads)}`,
     `${bytes(read)} of weights and predictor a token (dense ${bytes(bytesPerToken.dense)})`,
+    `kv ${kv.policy}: ${kv.keptTokens} tokens kept, ${bytes(kv.residentBytes)}`,
   ].join(' · ');
 }

@@ -4,7 +4,7 @@ import { command } from '../command.ts';
 import { trainFlags } from '../flags.ts';
 import { note } from '../io.ts';
 import { percent, table } from '../layout.ts';
-import { openEngine, readText } from '../open.ts';
+import { openEngine, readTexts } from '../open.ts';
 import { startProgress } from '../progress.ts';
 
 export const trainCommand = command({
@@ -19,8 +19,7 @@ export const trainCommand = command({
         'BAD_REQUEST',
         '--text is missing, expected one or more files of calibration text',
       );
-    const texts: string[] = [];
-    for (const path of paths) texts.push(await readText(path));
+    const texts = await readTexts(paths);
     const where = { ...(backend && { backend }), ...(threads && { threads }) };
     await using engine = await openEngine(model!, { ...where, sparsity: 'dense' }, io);
     using progress = startProgress(io);

@@ -1,9 +1,10 @@
 import { EngineError } from '../../errors.ts';
 import type { Task } from '../task.ts';
 import { perplexity } from './perplexity.ts';
+import { streamPerplexity } from './stream-perplexity.ts';
 
 /** Every task there is. */
-export const tasks: readonly Task[] = [perplexity];
+export const tasks: readonly Task[] = [perplexity, streamPerplexity];
 
 /** Find a task by name. Throws `BAD_REQUEST`. */
 export function findTask(name: string): Task {

@@ -1,0 +1,96 @@
+import type { Engine } from '../../engine/engine.ts';
+import type { Session } from '../../engine/session.ts';
+import { EngineError } from '../../errors.ts';
+import type { Sparsity } from '../../sparsity.ts';
+import { dense } from '../../sparsity/dense.ts';
+import { expectCount, textIds } from '../ids.ts';
+import type { CurvePoint, Task, TaskOptions, TaskRun } from '../task.ts';
+
+const version = 1;
+
+/**
+ * How well one text that goes on and on is predicted, as the KV policy lets the model see it (StreamingLLM,
+ * arXiv 2309.17453, section 4.1): no windows, nothing truncated; texts follow one another without a BOS.
+ *
+ * Every token goes through the decode path, one a step. Where the policy's windows alone decide what stays,
+ * and nothing is sparse, `rows` tokens a step see the same, and only the last of each point is decoded by itself.
+ * A policy whose texts end with the context ends it there. nll: mean over scored ids, in nats; points of the
+ * curve are of their own tokens alone.
+ */
+export const streamPerplexity: Task = {
+  name: 'stream-perplexity',
+  version,
+  uses: ['text', 'limit', 'bucket', 'rows'],
+  hasCurve: true,
+  async run(engine, options, run) {
+    const { limit = Infinity, bucket = 10_000, rows = 1 } = options;
+    expectCount('bucket', bucket);
+    expectCount('rows', rows);
+    if (rows > 1) expectWindowsAlone(engine, run.method);
+    const ids = textIds('stream-perplexity', engine, options);
+    const n = Math.min(ids.length - 1, limit, engine.context);
+    const curve: CurvePoint[] = [];
+    let sum = 0;
+    using session = engine.session(run.method);
+    for (let done = 0; done < n;) {
+      const count = Math.min(bucket, n - done);
+      const before = performance.now();
+      const loss = await score(session, ids.subarray(done, done + count + 1), rows, {
+        ...run,
+        onProgress: (share) => run.onProgress((done + share * count) / n),
+      });
+      const milliseconds = performance.now() - before;
+      sum += loss;
+      done += count;
+      const point = {
+        tokens: done,
+        perplexity: Math.exp(loss / count),
+        msPerToken: milliseconds / count,
+        residentBytes: session.cache.residentBytes,
+        ...(run.rssBytes && { rssBytes: run.rssBytes() }),
+      };
+      curve.push(point);
+      run.onPoint?.(point);
+    }
+    const nll = sum / n;
+    const ended = n === limit ? 'limit' : n === ids.length - 1 ? 'text' : 'context';
+    return { metrics: { perplexity: Math.exp(nll), nll, tokens: n }, n, curve, ended, version };
+  },
+};
+
+/** Go on with all ids but the last; returns the sum of the losses of all but the first, in nats. */
+async function score(
+  session: Session,
+  ids: Int32Array,
+  rows: NonNullable<TaskOptions['rows']>,
+  { usage, signal, onProgress }: TaskRun,
+): Promise<number> {
+  const last = ids.length - 1;
+  let sum = 0;
+  for (let at = 0; at < last;) {
+    signal?.throwIfAborted();
+    const end = Math.min(at + rows, last - 1);
+    if (rows > 1 && end > at) {
+      const losses = await session.score(ids.subarray(at, end), ids.subarray(at + 1, end + 1));
+      for (const loss of losses) sum += loss;
+      at = end;
+    } else {
+      sum += await session.scoreDecode(ids[at], ids[at + 1]);
+      usage.add(await session.usage());
+      at++;
+    }
+    onProgress(at / last);
+  }
+  return sum;
+}
+
+function expectWindowsAlone({ policy }: Engine, method: Sparsity): void {
+  const reason = policy.score
+    ? `--kv ${policy.name} ranks tokens after each step`
+    : method !== dense && `--sparsity ${method.name} chooses for one token a step`;
+  if (!reason) return;
+  throw new EngineError(
+    'BAD_REQUEST',
+    `--rows: ${reason}, so several tokens a step would be another computation; expected --rows 1; leave it out`,
+  );
+}
