@@ -14,7 +14,7 @@ enum class DType : uint8_t {
 };
 
 constexpr int max_rank = 4;
-constexpr int max_operands = 8;
+constexpr int max_operands = 12;
 constexpr int max_params = 8;
 
 // Elements of a quantized row whose codes lie together; groups are whole numbers of them.

@@ -186,18 +186,26 @@ static int tasks(const Command& c, int threads) {
   return split(c.operand[x].dim[1], c.operand[x].size(), threads);
 }
 
-static void run(const Command& c, int task, float*) {
+static size_t workspace(const Command& c) {
+  return sizeof(float) * static_cast<size_t>(c.operand[x].dim[2]);
+}
+
+static void run(const Command& c, int task, float* turned) {
+  const Operand& to = c.operand[cache];
   const int64_t P = c.operand[x].dim[0], G = c.operand[x].dim[1], D = c.operand[x].dim[2];
-  const int64_t S = c.operand[cache].dim[2], R = c.operand[angles].data ? c.operand[angles].dim[1] : 0;
+  const int64_t S = to.dim[2], bytes = row_bytes(to.type, D);
+  const int64_t R = c.operand[angles].data ? c.operand[angles].dim[1] : 0;
   const int32_t* gap = c.operand[missing].i32();
   const Chosen heads = dejavu::DEJAVU_ISA::chosen(c.operand[chosen], 0, G);
   const Range mine = share(heads.size(), task, c.tasks);
   for (int64_t i = mine.begin; i < mine.end; i++)
-    for (int64_t g = heads[i], p = gap[2 + g]; p < gap[1]; p++)
+    for (int64_t g = heads[i], p = gap[2 + g]; p < gap[1]; p++) {
       rotary::turn(c.operand[x].f32() + (p % P * G + g) * D, c.operand[angles].f32() + p % P * R, R,
-                   D, c.operand[cache].f32() + ((gap[0] * G + g) * S + p) * D);
+                   D, turned);
+      encode::encode_row(to.type, turned, D, to.data + ((gap[0] * G + g) * S + p) * bytes);
+    }
 }
 
-static constexpr Kernel kernel{"storeMissing", 5, 0, 1u << angles, tasks, nullptr, run};
+static constexpr Kernel kernel{"storeMissing", 5, 0, 1u << angles, tasks, workspace, run};
 
 }  // namespace dejavu::DEJAVU_ISA::store_missing

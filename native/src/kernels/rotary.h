@@ -36,15 +36,23 @@ static int tasks(const Command& c, int threads) {
   return split(c.operand[x].dim[0], c.operand[x].size(), threads);
 }
 
-// The first R of D elements turned by R / 2 cosines and sines.
+// The first R of D elements turned by R / 2 cosines and sines; `out` may be `in`.
 static void turn(const float* in, const float* cosine, int64_t R, int64_t D, float* out) {
   const int64_t half = R / 2;
   const float* sine = cosine + half;
-  for (int64_t i = 0; i < half; i++) {
-    out[i] = in[i] * cosine[i] - in[i + half] * sine[i];
-    out[i + half] = in[i + half] * cosine[i] + in[i] * sine[i];
+  int64_t i = 0;
+  for (; i + W <= half; i += W) {
+    const V a = load(in + i), b = load(in + i + half), by = load(cosine + i), across = load(sine + i);
+    store(out + i, sub(mul(a, by), mul(b, across)));
+    store(out + i + half, add(mul(b, by), mul(a, across)));
   }
-  for (int64_t i = R; i < D; i++) out[i] = in[i];
+  for (; i < half; i++) {
+    const float a = in[i], b = in[i + half];
+    out[i] = a * cosine[i] - b * sine[i];
+    out[i + half] = b * cosine[i] + a * sine[i];
+  }
+  if (out != in)
+    for (i = 2 * half; i < D; i++) out[i] = in[i];
 }
 
 static void run(const Command& c, int task, float*) {

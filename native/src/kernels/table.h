@@ -16,17 +16,19 @@
 #include "outer.h"
 #include "tiles.h"
 //
+#include "encode.h"
+#include "rotary.h"
+//
 #include "attention.h"
 #include "elementwise.h"
-#include "encode.h"
 #include "linear.h"
 #include "code_sums.h"
 #include "linear_transposed.h"
 #include "norm.h"
 #include "divergence.h"
-#include "rotary.h"
 #include "backlog.h"
 #include "select.h"
+#include "evict.h"
 #include "training.h"
 #include "union.h"
 
@@ -44,6 +46,8 @@ static constexpr Kernel kernels[] = {
     divergence::kernel,
     embed::kernel,
     encode::kernel,
+    enter::kernel,
+    evict::kernel,
     keep_input::kernel,
     linear::kernel,
     linear_missing::kernel,
@@ -52,6 +56,7 @@ static constexpr Kernel kernels[] = {
     multiply::kernel,
     noise::kernel,
     norm::kernel,
+    observe::kernel,
     pool::kernel,
     recent::kernel,
     relu_gradient::kernel,
