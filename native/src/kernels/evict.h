@@ -212,7 +212,8 @@ struct Head {
     memset(below, 0, static_cast<size_t>(used) * sizeof(int32_t));
     for (int64_t s = 0; s < used; s++) below[rank[s]] = order[s] <= last;
     for (int64_t r = 1; r < used; r++) below[r] += below[r - 1];
-    for (int64_t s = 0; s < used; s++) rank[s] -= below[rank[s]];
+    for (int64_t s = 0; s < used; s++)
+      if (order[s] > last) rank[s] -= below[rank[s]];
   }
 
   void run() const {
