@@ -88,6 +88,7 @@ export interface Union {
 export interface Predictor {
   readonly layers: PredictorFile['layers'];
   readonly weightBytes: number;
+  /** Undefined where none was trained. */
   net(site: Site, layer: number): LowRankNet | undefined;
   /** Undefined where the point computes all. */
   threshold(site: Site, layer: number): number | undefined;

@@ -90,9 +90,9 @@ export interface MethodContext {
   readonly predictor: Predictor | undefined;
   /**
    * How many of the site's N to keep in a layer: of neurons for `rows` rows together, of heads for each.
-   * Undefined where the predictor's threshold decides.
+   * Undefined where nobody said: a predictor's thresholds decide, others keep all.
    */
-  readonly count: (site: Site, layer: number, rows: number) => number | undefined;
+  readonly count: (site: Site, layer: number, rows: number) => number | 'all' | undefined;
   readonly seed: number;
 }
 

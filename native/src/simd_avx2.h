@@ -146,38 +146,41 @@ static inline V dot_i8(const int8_t* w, const Block8& x) {
 }
 static inline V spread_i8(const float* scales) { return set(*scales); }
 
-// Codes of rows in pairs, times whole numbers: columns of a step, and where column i of a step lies in its
-// sums.
-constexpr int64_t pair_columns = 64;
-static inline int64_t pair_place(int64_t i) {
+// Codes of rows in pairs, times whole numbers (code_sums.h): columns of a step, where column i of a step
+// lies in its sums, and how many lie together.
+constexpr int64_t sum_columns = 64, sum_run = 8;
+constexpr int64_t sum_place(int64_t i) {
   return (i / 32 * 4 + i % 16 / 8 * 2 + i % 32 / 16) * 8 + i % 8;
 }
+constexpr int factor_rows = 2;
 // Pairs of 16-bit factors of 16 groups; adds the factors to `totals`.
-static inline void pair_factors(const float* a, float by_a, const float* b, float by_b,
-                                int32_t* pairs, int32_t* totals) {
+static inline void whole_factors(const float* const* scales, const float* by, int32_t* factors,
+                                 int32_t* totals) {
   for (int g = 0; g < 16; g += 8) {
-    const __m256i low = _mm256_cvtps_epi32(mul(load(a + g), set(by_a)));
-    const __m256i high = _mm256_cvtps_epi32(mul(load(b + g), set(by_b)));
+    const __m256i low = _mm256_cvtps_epi32(mul(load(scales[0] + g), set(by[0])));
+    const __m256i high = _mm256_cvtps_epi32(mul(load(scales[1] + g), set(by[1])));
     __m256i* total = reinterpret_cast<__m256i*>(totals + g);
     _mm256_storeu_si256(total, _mm256_add_epi32(_mm256_loadu_si256(total),
                                                 _mm256_add_epi32(low, high)));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(pairs + g),
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(factors + g),
                         _mm256_blend_epi16(low, _mm256_slli_epi32(high, 16), 0xaa));
   }
 }
-// sums [64] += the codes of P pairs of rows times their factors, `stride` from pair to pair.
-template <int P, int stride>
-static inline void add_pairs(int32_t* sums, const uint8_t* const* w, const int32_t* factors) {
+// sums [64] += the codes of R rows times their factors. `meanwhile(i)` is called for i of 0 … 3, in between.
+template <int R, class F>
+static inline void add_codes(int32_t* sums, const uint8_t* const* w, const int32_t* factors,
+                             F meanwhile) {
   const __m256i half = _mm256_set1_epi16(15);
   __m256i* at = reinterpret_cast<__m256i*>(sums);
   __m256i s[8];
   for (int i = 0; i < 8; i++) s[i] = _mm256_loadu_si256(at + i);
-  for (int p = 0; p < P; p++) {
-    const __m256i a = load_codes(w[2 * p]), b = load_codes(w[2 * p + 1]);
+  for (int r = 0; r < R; r += 2) {
+    meanwhile(r * 4 / R);
+    const __m256i a = load_codes(w[r]), b = load_codes(w[r + 1]);
     const __m256i both[2] = {_mm256_unpacklo_epi8(a, b), _mm256_unpackhi_epi8(a, b)};
 #pragma GCC unroll 2
     for (int g = 0; g < 2; g++) {
-      const __m256i factor = _mm256_set1_epi32(factors[p * stride + g]);
+      const __m256i factor = _mm256_set1_epi32(factors[r * 8 + g]);
 #pragma GCC unroll 2
       for (int h = 0; h < 2; h++) {
         const __m256i words = _mm256_cvtepu8_epi16(g ? _mm256_extracti128_si256(both[h], 1)

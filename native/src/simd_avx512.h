@@ -141,49 +141,83 @@ static inline V spread_i8(const float* scales) {
               _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1));
 }
 
-// Codes of rows in pairs, times whole numbers: columns of a step, and where column i of a step lies in its
-// sums.
-constexpr int64_t pair_columns = 128;
-static inline int64_t pair_place(int64_t i) {
-  return (i / 64 * 4 + i % 16 / 8 * 2 + i % 32 / 16) * 16 + i / 32 % 2 * 8 + i % 8;
+// Codes of rows in fours, times whole numbers (code_sums.h): columns of a step, where column i of a step
+// lies in its sums, and how many lie together.
+constexpr int64_t sum_columns = 128, sum_run = 4;
+constexpr int64_t sum_place(int64_t i) {
+  return (i % 16 / 4 * 2 + i % 32 / 16) * 16 + i / 32 * 4 + i % 4;
 }
-// Pairs of 16-bit factors of 16 groups; adds the factors to `totals`.
-static inline void pair_factors(const float* a, float by_a, const float* b, float by_b,
-                                int32_t* pairs, int32_t* totals) {
-  const __m512i low = _mm512_cvtps_epi32(mul(load(a), set(by_a)));
-  const __m512i high = _mm512_cvtps_epi32(mul(load(b), set(by_b)));
-  const __m512i sums = _mm512_add_epi32(_mm512_loadu_si512(totals), _mm512_add_epi32(low, high));
+constexpr int factor_rows = 4;
+// Factors of 16 groups of four rows: their low bytes, signed, a row after the other, then what is left of
+// them by 256. Adds the factors to `totals`.
+static inline void whole_factors(const float* const* scales, const float* by, int32_t* factors,
+                                 int32_t* totals) {
+  __m512i whole[4], sums = _mm512_loadu_si512(totals), halves[2];
+  for (int r = 0; r < 4; r++) {
+    whole[r] = _mm512_cvtps_epi32(mul(load(scales[r]), set(by[r])));
+    sums = _mm512_add_epi32(sums, whole[r]);
+  }
   _mm512_storeu_si512(totals, sums);
-  _mm512_storeu_si512(pairs, _mm512_mask_blend_epi16(0xaaaaaaaa, low, _mm512_slli_epi32(high, 16)));
+  const __m512i apart = _mm512_broadcast_i32x4(
+      _mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15));
+  for (int i = 0; i < 2; i++) {  // as words of 128 + factor, then low bytes beside high ones
+    const __m512i words = _mm512_mask_blend_epi16(0xaaaaaaaa, whole[2 * i],
+                                                  _mm512_slli_epi32(whole[2 * i + 1], 16));
+    halves[i] = _mm512_shuffle_epi8(_mm512_add_epi16(words, _mm512_set1_epi16(128)), apart);
+  }
+  const __m512i low =
+      _mm512_mask_blend_epi16(0xaaaaaaaa, halves[0], _mm512_slli_epi32(halves[1], 16));
+  const __m512i high =
+      _mm512_mask_blend_epi16(0xaaaaaaaa, _mm512_srli_epi32(halves[0], 16), halves[1]);
+  _mm512_storeu_si512(factors, _mm512_xor_si512(low, _mm512_set1_epi8(static_cast<char>(0x80))));
+  _mm512_storeu_si512(factors + 16, high);
 }
-// sums [128] += the codes of P pairs of rows times their factors, `stride` from pair to pair.
-template <int P, int stride>
-static inline void add_pairs(int32_t* sums, const uint8_t* const* w, const int32_t* factors) {
-  const __m512i half = _mm512_set1_epi16(15);
-  const __m512i lanes = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
-  __m512i s[8];
-  for (int i = 0; i < 8; i++) s[i] = _mm512_loadu_si512(sums + 16 * i);
-#pragma GCC unroll 4
-  for (int p = 0; p < P; p++) {
-    const __m512i a = load_codes(w[2 * p]), b = load_codes(w[2 * p + 1]);
-    const __m512i both[2] = {_mm512_unpacklo_epi8(a, b), _mm512_unpackhi_epi8(a, b)};
-    const __m512i by = _mm512_castsi128_si512(
-        _mm_loadu_si128(reinterpret_cast<const __m128i*>(factors + p * stride)));
+// sums [128] += the codes of R rows times their factors. `meanwhile(i)` is called for i of 0 … 3, in between.
+template <int R, class F>
+static inline __attribute__((always_inline)) void add_codes(int32_t* sums, const uint8_t* const* w,
+                                                             const int32_t* factors, F meanwhile) {
+  const __m512i half = _mm512_set1_epi8(15);
+  const __m512i lanes = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+  const auto spread = [&](const int32_t* four) {
+    const __m128i dwords = _mm_loadu_si128(reinterpret_cast<const __m128i*>(four));
+    return _mm512_permutexvar_epi32(lanes, _mm512_castsi128_si512(dwords));
+  };
+  __m512i by[R / 4], by_high[R / 4];
 #pragma GCC unroll 2
-    for (int g = 0; g < 2; g++) {  // of two groups each
-      const __m512i factor = _mm512_permutexvar_epi32(
-          g ? _mm512_add_epi32(lanes, _mm512_set1_epi32(2)) : lanes, by);
+  for (int r = 0; r < R; r += 4) {
+    by[r / 4] = spread(factors + r * 8);
+    by_high[r / 4] = spread(factors + r * 8 + 16);
+  }
 #pragma GCC unroll 2
-      for (int h = 0; h < 2; h++) {
-        const __m512i words = _mm512_cvtepu8_epi16(g ? _mm512_extracti64x4_epi64(both[h], 1)
-                                                     : _mm512_castsi512_si256(both[h]));
-        __m512i* to = s + 4 * g + 2 * h;
-        to[0] = _mm512_dpwssd_epi32(to[0], _mm512_and_si512(words, half), factor);
-        to[1] = _mm512_dpwssd_epi32(to[1], _mm512_srli_epi16(words, 4), factor);
+  for (int part = 0; part < 2; part++) {  // of every 16 bytes
+    int32_t* to = sums + part * 64;
+    __m512i s[4], high[4];
+    for (int i = 0; i < 4; i++) {
+      s[i] = _mm512_loadu_si512(to + 16 * i);
+      high[i] = _mm512_setzero_si512();
+    }
+#pragma GCC unroll 2
+    for (int r = 0; r < R; r += 4) {
+      meanwhile(part * 2 + r / 4);
+      const __m512i a = load_codes(w[r]), b = load_codes(w[r + 1]);
+      const __m512i c = load_codes(w[r + 2]), d = load_codes(w[r + 3]);
+      const __m512i ab = part ? _mm512_unpackhi_epi8(a, b) : _mm512_unpacklo_epi8(a, b);
+      const __m512i cd = part ? _mm512_unpackhi_epi8(c, d) : _mm512_unpacklo_epi8(c, d);
+#pragma GCC unroll 2
+      for (int k = 0; k < 2; k++) {  // bytes of four rows, side by side
+        const __m512i codes = k ? _mm512_unpackhi_epi16(ab, cd) : _mm512_unpacklo_epi16(ab, cd);
+#pragma GCC unroll 2
+        for (int h = 0; h < 2; h++) {
+          const __m512i nibbles =
+              _mm512_and_si512(h ? _mm512_srli_epi16(codes, 4) : codes, half);
+          s[2 * k + h] = plus_products(s[2 * k + h], nibbles, by[r / 4]);
+          high[2 * k + h] = plus_products(high[2 * k + h], nibbles, by_high[r / 4]);
+        }
       }
     }
+    for (int i = 0; i < 4; i++)
+      _mm512_storeu_si512(to + 16 * i, _mm512_add_epi32(s[i], _mm512_slli_epi32(high[i], 8)));
   }
-  for (int i = 0; i < 8; i++) _mm512_storeu_si512(sums + 16 * i, s[i]);
 }
 
 }  // namespace dejavu::DEJAVU_ISA

@@ -113,14 +113,16 @@ static inline V dot_i8(const int8_t* w, const Block4& x) {
   return dots_of(vld1q_s8(w), vld1q_s8(w + 16), x);
 }
 
-// sums [32] += the codes of P pairs of rows times their factors, `stride` from pair to pair.
-template <int P, int stride>
-static inline void add_pairs(int32_t* sums, const uint8_t* const* w, const int32_t* factors) {
+// sums [32] += the codes of R rows times their factors. `meanwhile(i)` is called for i of 0 … 3, in between.
+template <int R, class F>
+static inline void add_codes(int32_t* sums, const uint8_t* const* w, const int32_t* factors,
+                             F meanwhile) {
   int32x4_t s[8];
   for (int i = 0; i < 8; i++) s[i] = vld1q_s32(sums + 4 * i);
-  for (int p = 0; p < 2 * P; p++) {
-    const int16_t factor = static_cast<int16_t>(factors[p / 2 * stride] >> (p % 2 ? 16 : 0));
-    const uint8x16_t bytes = vld1q_u8(w[p]);
+  for (int r = 0; r < R; r++) {
+    if (r * 4 % R == 0) meanwhile(r * 4 / R);
+    const int16_t factor = factor_of(factors, r);
+    const uint8x16_t bytes = vld1q_u8(w[r]);
     const uint8x16_t half[2] = {vandq_u8(bytes, vdupq_n_u8(15)), vshrq_n_u8(bytes, 4)};
     for (int h = 0; h < 2; h++) {
       const int16x8_t first = vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(half[h])));

@@ -7,18 +7,24 @@
 
 namespace dejavu::DEJAVU_ISA {
 
-// Codes of rows in pairs, times whole numbers: columns of a step, and where column i of a step lies in its
-// sums.
-constexpr int64_t pair_columns = 32;
-static inline int64_t pair_place(int64_t i) { return i; }
+// Codes of rows in pairs, times whole numbers (code_sums.h): columns of a step, where column i of a step
+// lies in its sums, and how many lie together.
+constexpr int64_t sum_columns = 32, sum_run = 32;
+constexpr int64_t sum_place(int64_t i) { return i; }
+constexpr int factor_rows = 2;
 // Pairs of 16-bit factors of 16 groups; adds the factors to `totals`.
-static inline void pair_factors(const float* a, float by_a, const float* b, float by_b,
-                                int32_t* pairs, int32_t* totals) {
+static inline void whole_factors(const float* const* scales, const float* by, int32_t* factors,
+                                 int32_t* totals) {
   for (int g = 0; g < 16; g++) {
-    const int low = static_cast<int>(rintf(a[g] * by_a)), high = static_cast<int>(rintf(b[g] * by_b));
+    const int low = static_cast<int>(rintf(scales[0][g] * by[0]));
+    const int high = static_cast<int>(rintf(scales[1][g] * by[1]));
     totals[g] += low + high;
-    pairs[g] = static_cast<int32_t>((static_cast<uint32_t>(high) << 16) | (low & 0xffff));
+    factors[g] = static_cast<int32_t>((static_cast<uint32_t>(high) << 16) | (low & 0xffff));
   }
+}
+// The factor of row r at the group whose factors are those.
+static inline int16_t factor_of(const int32_t* factors, int r) {
+  return static_cast<int16_t>(factors[r / 2 * 16] >> (r % 2 ? 16 : 0));
 }
 
 }  // namespace dejavu::DEJAVU_ISA

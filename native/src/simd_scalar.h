@@ -156,14 +156,16 @@ static inline V dot_i8(const int8_t* w, const Block4& x) {
   return each([&](int i) { return static_cast<float>(sums[i]); });
 }
 
-// sums [32] += the codes of P pairs of rows times their factors, `stride` from pair to pair.
-template <int P, int stride>
-static inline void add_pairs(int32_t* sums, const uint8_t* const* w, const int32_t* factors) {
-  for (int p = 0; p < 2 * P; p++) {
-    const int16_t factor = static_cast<int16_t>(factors[p / 2 * stride] >> (p % 2 ? 16 : 0));
+// sums [32] += the codes of R rows times their factors. `meanwhile(i)` is called for i of 0 … 3, in between.
+template <int R, class F>
+static inline void add_codes(int32_t* sums, const uint8_t* const* w, const int32_t* factors,
+                             F meanwhile) {
+  for (int r = 0; r < R; r++) {
+    if (r * 4 % R == 0) meanwhile(r * 4 / R);
+    const int16_t factor = factor_of(factors, r);
     for (int i = 0; i < 16; i++) {
-      sums[i] += (w[p][i] & 15) * factor;
-      sums[i + 16] += (w[p][i] >> 4) * factor;
+      sums[i] += (w[r][i] & 15) * factor;
+      sums[i + 16] += (w[r][i] >> 4) * factor;
     }
   }
 }

@@ -90,7 +90,8 @@ export function createMethod(
       const expected = method.followsPredictor ? predictor?.density(site, layer, rows) : undefined;
       const grown = alone !== undefined && site === 'neurons' ? unionShare(alone, rows) : alone;
       const share = grown ?? expected;
-      return share === undefined || share >= 1 ? undefined : Math.round(share * units[site]);
+      if (share === undefined) return undefined;
+      return share >= 1 ? 'all' : Math.round(share * units[site]);
     },
   });
 }
@@ -108,10 +109,10 @@ export function placePredictor(
     owned.push(placed);
     return placed;
   };
-  const nets = file.layers.map((layer, l) => {
+  const nets = file.layers.map((layer) => {
     const net = (site: Site): LowRankNet | undefined => {
       const trained = layer[site];
-      if (!trained || point.thresholds[l][site] === undefined) return undefined;
+      if (!trained) return undefined;
       const { down, downBias, up, upBias } = trained;
       return {
         down: place(down),

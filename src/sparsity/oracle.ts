@@ -13,7 +13,7 @@ export const oracle = ({ count }: Pick<MethodContext, 'count'>): Sparsity => ({
     cut: 0,
     select: (site, layer, x, truth) => {
       const k = count(site, layer, x.shape[0]);
-      if (k === undefined) return 'all';
+      if (typeof k !== 'number') return 'all';
       const scores = truth();
       return selectTop(g, site === 'heads' ? scores : pool(g, scores), k);
     },

@@ -39,7 +39,7 @@ export function predictor({
     const threshold = trained!.threshold(site, layer);
     const rows = x.shape[0];
     const k = count(site, layer, rows);
-    if (!net || (k === undefined && threshold === undefined)) return 'all';
+    if (!net || k === 'all' || (k === undefined && threshold === undefined)) return 'all';
     const expected = k === undefined ? trained!.density(site, layer, rows) : k / net.up.shape[0];
     if (!pays(step, site, expected)) return 'all';
     const inner = linear(g, { x, w: net.down, bias: net.downBias, activation: 'relu' });

@@ -14,7 +14,7 @@ export const random = ({
     select: (site, layer, x) => {
       const k = count(site, layer, x.shape[0]);
       const n = site === 'heads' ? description.heads : description.neurons;
-      if (k === undefined || !pays(step, site, k / n)) return 'all';
+      if (typeof k !== 'number' || !pays(step, site, k / n)) return 'all';
       const stream = (seed * 8191 + 2 * layer + (site === 'heads' ? 1 : 0)) % 2 ** 31;
       const { sequences, positions } = step;
       const rows =

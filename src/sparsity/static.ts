@@ -30,7 +30,7 @@ export function staticChoice({
       select: (site, layer, x) => {
         const usage = predictor!.layers[layer][site]?.usage;
         const k = count(site, layer, x.shape[0]);
-        if (!usage || k === undefined || k === usage.length) return 'all';
+        if (!usage || typeof k !== 'number' || k === usage.length) return 'all';
         if (!pays(step, site, k / usage.length)) return 'all';
         const key = `${site} ${layer} ${k}`;
         const known = chosen.get(key) ?? choose(usage, k);

@@ -1,13 +1,13 @@
 // Sums over rows of 4-bit codes, each times a number of its own: x · w for one activation and a range of inputs.
 //
 // What a code is multiplied by, x[n] times its group's scale, is rounded to a whole number of 15 bits, the
-// largest of the range to 32767; products and sums of whole numbers are exact. A sum so has an error of
+// largest of the range to 32639, 127 times 257; products and sums of whole numbers are exact. A sum so has an error of
 // about 1e-4 of its size, the same bits in any order of rows, and none from a row whose x is 0.
 #pragma once
 
 namespace dejavu::DEJAVU_ISA {
 
-// More rows could exceed 32 bits: 15 · 32767 each.
+// More rows could exceed 32 bits: 15 · 32639 each.
 constexpr int64_t most_code_rows = 4096;
 
 template <DType type>
@@ -19,9 +19,9 @@ struct CodeSums {
   const float* x;
   float* peaks;  // [N], the largest scale of each row, 0 where it is not known; or null
 
-  static constexpr int rows = 8;  // in flight, in pairs
+  static constexpr int rows = 8;  // in flight
   static constexpr int64_t groups = Scales::groups;
-  static constexpr float largest = 32767;
+  static constexpr float largest = 32639;
   static constexpr bool minima = format_of(type).minima;
 
   static size_t room(int64_t E) {
@@ -32,9 +32,6 @@ struct CodeSums {
     return weights + inputs[least(i, range.end - 1)] * row_bytes(type, E);
   }
   float factor(int64_t i) const { return i < range.end ? x[inputs[i]] : 0; }
-
-  // Where a column's sum is.
-  static int64_t place(int64_t e) { return e - e % pair_columns + pair_place(e % pair_columns); }
 
   // The largest scale of input n's row.
   float peak_scale(int64_t n) const {
@@ -48,14 +45,24 @@ struct CodeSums {
     return peak(top);
   }
 
-  // The largest |x[n] · scale| of the range. A row's scales are looked at once and known from then on.
+  // What `peak_scale` says of input n; a row's scales are looked at once and known from then on.
+  float known_peak(int64_t n) const {
+    if (!peaks) return peak_scale(n);
+    if (!(peaks[n] > 0)) peaks[n] = peak_scale(n);
+    return peaks[n];
+  }
+
+  // The largest |x[n] · scale| of the range.
   float peak_factor() const {
-    float top = 0;
-    for (int64_t i = range.begin; i < range.end; i++) {
-      const int64_t n = inputs[i];
-      const float known = peaks && peaks[n] > 0 ? peaks[n] : peak_scale(n);
-      if (peaks) peaks[n] = known;
-      const float here = fabsf(x[n]) * known;
+    V tops = zero();
+    int64_t i = range.begin;
+    for (; !inputs.index && peaks && i + W <= range.end; i += W) {
+      for (int64_t n = i; n < i + W; n++) known_peak(n);
+      tops = max(tops, mul(abs(load(x + i)), load(peaks + i)));
+    }
+    float top = peak(tops);
+    for (; i < range.end; i++) {
+      const float here = fabsf(x[inputs[i]]) * known_peak(inputs[i]);
       top = here > top ? here : top;
     }
     return top;
@@ -63,7 +70,7 @@ struct CodeSums {
 
   // sums [E] = those of the range.
   void run(float* sums, float* room) const {
-    int32_t* total = reinterpret_cast<int32_t*>(room);  // by column, in the order of `add_pairs`
+    int32_t* total = reinterpret_cast<int32_t*>(room);  // by column, in the order of `add_codes`
     int32_t* factors = total + round_up(E, chunk);      // sums of factors by group
     float* rest = reinterpret_cast<float*>(factors + round_up(E, chunk) / group_size);
     for (int r = 0; r < rows && range.begin < range.end; r++)
@@ -76,13 +83,18 @@ struct CodeSums {
         add_rows(i, largest / top, total, factors);
     if (minima) add_minima(rest);
     const float unit = top / largest;
-    for (int64_t e = 0; e < E; e += 8) {  // eight columns always lie together
-      const int32_t* codes = total + place(e);
-      const int32_t eights = 8 * factors[e / group_size];
-      float eight[8];
-      for (int k = 0; k < 8; k++)
-        eight[k] = unit * static_cast<float>(codes[k] - eights) + rest[e / group_size];
-      memcpy(sums + e, eight, sizeof(float) * static_cast<size_t>(least(8, E - e)));
+    for (int64_t e = 0; e < E; e += sum_columns) {
+      int32_t codes[sum_columns];
+#pragma GCC unroll 32
+      for (int64_t i = 0; i < sum_columns; i += sum_run)
+        memcpy(codes + i, total + e + sum_place(i), sum_run * sizeof(int32_t));
+      float part[sum_columns];
+      for (int64_t i = 0; i < sum_columns; i += group_size) {
+        const int64_t group = (e + i) / group_size;
+        for (int64_t k = i; k < i + group_size; k++)
+          part[k] = unit * static_cast<float>(codes[k] - 8 * factors[group]) + rest[group];
+      }
+      memcpy(sums + e, part, sizeof(float) * static_cast<size_t>(least(sum_columns, E - e)));
     }
   }
 
@@ -113,7 +125,6 @@ struct CodeSums {
     for (int r = 0; r < rows; r++) {
       at.row[r] = row(i + r);
       at.later[r] = row(i + r + rows);
-      at.scales[r] = Scales::of(at.row[r], type, E);
       at.number[r] = factor(i + r) * by;
     }
     if (at.later[0] == at.row[0] + rows * row_bytes(type, E))
@@ -124,55 +135,78 @@ struct CodeSums {
 
   struct Rows {
     const uint8_t *row[rows], *later[rows];
-    Scales scales[rows];
     float number[rows];
   };
 
-  // `one_run`: these rows and later ones lie one after the other, and are asked for in that order.
+  // Where rows lie one after the other they are asked for in that order, a little with each step: into the
+  // first cache what follows the next rows by that much, and into the second what follows that.
+  static constexpr int64_t ahead = 1024, further = 2048;
+
+  // `one_run`: these rows and later ones lie so.
   template <bool one_run>
-  void add_chunks(Rows& at, int32_t* total, int32_t* factors) const {
-    const uint8_t* next = at.later[0] + 8192;
-    int32_t whole[rows / 2][groups];  // a pair of 16-bit factors each
+  void add_chunks(const Rows& at, int32_t* total, int32_t* factors) const {
+    constexpr int64_t step = rows * row_bytes(type, sum_columns);
+    constexpr int64_t lines = (step + 63) / 64;
+    const uint8_t* next = at.later[0] + ahead;
+    int32_t whole[rows * groups / 2];
     int64_t e = 0;
     for (; e + chunk <= E; e += chunk) {
       prepare<one_run>(at, e, chunk, whole, factors);
-#pragma GCC unroll 8
-      for (int64_t begin = 0; begin < chunk; begin += pair_columns) {
+#pragma GCC unroll 1
+      for (int64_t begin = 0; begin < chunk; begin += sum_columns) {
         const int64_t place = (e + begin) / 2;
         const uint8_t* codes[rows];
         for (int r = 0; r < rows; r++) {
           codes[r] = at.row[r] + place;
-          if (one_run)
-            __builtin_prefetch(next + (rows * place / 64 + r) * 72, 0, 2);
-          else if (place % 64 == 0)
-            __builtin_prefetch(at.later[r] + place);
+          if (!one_run && place % 64 == 0) __builtin_prefetch(at.later[r] + place);
         }
-        add_pairs<rows / 2, groups>(total + e + begin, codes, &whole[0][begin / group_size]);
+        add_codes<rows>(total + e + begin, codes, whole + begin / group_size, [&](int part) {
+          if (!one_run) return;
+#pragma GCC unroll 4
+          for (int64_t line = lines * part / 4; line < lines * (part + 1) / 4; line++) {
+            __builtin_prefetch(next + line * 64);
+            __builtin_prefetch(next + line * 64 + further, 0, 2);
+          }
+        });
+        next += step;
+        asm volatile("" : "+r"(next));  // or compilers ask for several steps' lines at once, in any order
       }
     }
     if (e == E) return;
     prepare<one_run>(at, e, E - e, whole, factors);
-    for (int64_t k = e; k < E; k++)
+    for (int64_t begin = 0; e + begin < E; begin += sum_columns) {
+      uint8_t last[rows][sum_columns / 2] = {};  // what follows a row's codes is not ours to multiply
+      const uint8_t* codes[rows];
+      const int64_t place = (e + begin) / 2;
+      const int64_t bytes = least(sum_columns / 2, code_bytes(type, E) - place);
       for (int r = 0; r < rows; r++) {
-        const uint8_t byte = at.row[r][k / group_size * 16 + k % 16];
-        const int code = k % group_size < 16 ? byte & 15 : byte >> 4;
-        const int32_t pair = whole[r / 2][k / group_size % groups];
-        total[place(k)] += code * static_cast<int16_t>(pair >> (r % 2 ? 16 : 0));
+        codes[r] = last[r];
+        memcpy(last[r], at.row[r] + place, static_cast<size_t>(bytes));
       }
+      add_codes<rows>(total + e + begin, codes, whole + begin / group_size, [](int) {});
+    }
   }
 
   // Whole factors of the groups of a chunk, and their sums.
   template <bool one_run>
-  DEJAVU_INLINE void prepare(Rows& at, int64_t e, int64_t count, int32_t (*whole)[groups],
-               int32_t* factors) const {
+  DEJAVU_INLINE void prepare(const Rows& at, int64_t e, int64_t count, int32_t* whole,
+                             int32_t* factors) const {
+    Scales scales[rows];
+    const float* values[rows];
+#pragma GCC unroll 8
     for (int r = 0; r < rows; r++) {
-      if (count < chunk) memset(at.scales[r].value, 0, sizeof at.scales[r].value);
-      at.scales[r].prepare(e, e + count);
+      scales[r] = Scales::of(at.row[r], type, E);
+      values[r] = scales[r].value;
       if (!one_run) __builtin_prefetch(at.later[r] + code_bytes(type, E) + e / 16);
+      if (count < chunk) memset(scales[r].value, 0, sizeof scales[r].value);
+      if (count < chunk || format_of(type).group != group_size)
+        scales[r].prepare(e, e + count);
+      else
+        for (int64_t g = 0; g < groups; g += W)
+          store(scales[r].value + g, load_f16(scales[r].stored + e / group_size + g));
     }
-    for (int r = 0; r < rows; r += 2)
-      pair_factors(at.scales[r].value, at.number[r], at.scales[r + 1].value, at.number[r + 1],
-                   whole[r / 2], factors + e / group_size);
+    for (int r = 0; r < rows; r += factor_rows)
+      whole_factors(values + r, at.number + r, whole + r * groups / 2, factors + e / group_size);
   }
 };
 
