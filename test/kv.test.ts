@@ -166,12 +166,21 @@ describe.each(opens)('%s', (backend) => {
       expect(found).toEqual((await run(engine, policy, text(50, 2), [50])).logits[0]);
     });
 
-    it('a text that lost tokens is cut back to nothing', async () => {
-      for (const which of ['streaming', 'h2o']) {
-        using session = engine.session(dense, policyOf(which, { budget: 12 }));
-        await session.prefill(text(60));
+    it('a text is cut back where nothing is missed, else to nothing', async () => {
+      for (const [which, left] of [
+        ['streaming', 53],
+        ['h2o', 0],
+      ] as const) {
+        const policy = policyOf(which, { budget: 12 });
+        using session = engine.session(dense, policy);
+        const ids = text(60);
+        await session.prefill(ids);
         expect(session.truncate(60)).toBe(60);
-        expect(session.truncate(59)).toBe(0);
+        expect(session.truncate(53)).toBe(left);
+        expect(await session.prefill(ids.subarray(left))).toEqual(
+          (await run(engine, policy, ids, [60])).logits[0],
+        );
+        expect(session.truncate(30)).toBe(0);
         expect([session.length, session.kept]).toEqual([0, 0]);
       }
     });
