@@ -116,6 +116,11 @@ export interface Cache {
     length: number,
     kept: number,
   ): Promise<number[]>;
+  /**
+   * Put random keys and values in place of what a text has, as one of `length` tokens would have left them,
+   * `kept` of which are in the cache: to measure speed without computing them. `random`: numbers in [0, 1).
+   */
+  fill(text: number, length: number, kept: number, random: () => number): void;
 }
 
 /** Rotary frequencies [R/2], and the factor some scalings put on cosines and sines. */

@@ -3,18 +3,36 @@ import type { BackendInfo } from '../backend.ts';
 import { Batch } from '../engine/batch.ts';
 import { BreakEven, type BreakEvenRule } from '../engine/break-even.ts';
 import { EngineError } from '../errors.ts';
-import { full } from '../kv/full.ts';
-import type { Limits, Sparsity } from '../sparsity.ts';
+import type { Description } from '../model.ts';
+import type { Limits } from '../sparsity.ts';
 import type { StepTimes } from '../engine/step-times.ts';
 import { type BytesPerToken, type Density, Usage } from '../engine/usage.ts';
+import {
+  askedCaches,
+  type CacheOptions,
+  type CachePlan,
+  expectCachesFit,
+  type Filling,
+  planCaches,
+} from './caches.ts';
 import type { OpenedPeer, PeerSession } from './peer.ts';
 import { type OurRates, type PeerRun, PeerTurns } from './peer-turns.ts';
-import { ratio, type Spread, spread, timed } from './spread.ts';
+import { ratio, type Spread, spread } from './spread.ts';
+import {
+  type BenchKV,
+  decodeSome,
+  describeCache,
+  type Entrant,
+  isFullBeside,
+  openStage,
+  prefillAgain,
+  type Stage,
+  stepTimes,
+  timedSteps,
+} from './stage.ts';
 import type { Subject } from './subject.ts';
 
-export interface BenchOptions {
-  /** Tokens in the cache when decoding begins, and tokens of a prefill. Default 128. */
-  readonly context?: number;
+export interface BenchOptions extends CacheOptions {
   /** Decode steps of one round. Default 16. */
   readonly steps?: number;
   /** Numbers of texts decoded together, each measured for itself. Default: one. */
@@ -25,6 +43,8 @@ export interface BenchOptions {
   readonly rounds?: number;
   /** Another engine to measure in the same rounds. Default: none. */
   readonly peer?: string;
+  /** Refuse what needs more bytes. Default: no limit. */
+  readonly memoryLimit?: number;
   readonly onRound?: (round: number, rounds: number) => void;
   readonly signal?: AbortSignal;
 }
@@ -36,10 +56,17 @@ export interface BenchRun {
   /** Texts decoded together. */
   readonly batch: number;
   readonly context: number;
+  /** How those tokens came to be in the cache. */
+  readonly filled: Filling;
+  readonly kv: BenchKV;
   /** Of all texts together. */
   readonly tokensPerSecond: Spread;
-  /** Speed beside dense's in the same round. */
+  /** How long a text waits for its next token: the time of a step; of a prefill, its time by its tokens. */
+  readonly msPerToken: Spread;
+  /** Speed beside the first method's in the same round. */
   readonly speedup: Spread;
+  /** Speed beside that of the full cache in the same round, all else being equal; null where it did not run. */
+  readonly besideFull: Spread | null;
   /** Bytes read for each token; of a prefill, for the whole of it divided by its tokens. */
   readonly bytesPerToken: BytesPerToken;
   /** Bytes read per second, as a share of the measured bandwidth. */
@@ -65,6 +92,8 @@ export interface BenchResult {
   readonly machine: Machine;
   readonly model: string;
   readonly synthetic: boolean;
+  /** Where only the first layers of a shape ran: how many, of how many, and the ids embedding and head know. */
+  readonly stack?: { readonly layers: number; readonly of: number; readonly vocabulary: number };
   readonly runs: readonly BenchRun[];
   /** Where a peer ran: its first decode run, that is, of the first weights and number of texts … */
   readonly peer?: PeerRun;
@@ -93,30 +122,39 @@ export function describeMachine(info: BackendInfo, bandwidthGBs: number): Machin
 }
 
 /** How much is measured, unless something else is asked for. Throws `BAD_REQUEST`. */
-export function measures({ context = 128, steps = 16, batch = [1] }: BenchOptions) {
+export function measures(options: BenchOptions) {
+  const { steps = 16, batch = [1], rounds = 7 } = options;
   if (batch.length === 0 || !batch.every((size) => Number.isInteger(size) && size >= 1))
     throw new EngineError(
       'BAD_REQUEST',
       `bench: batch is ${batch.join(', ') || 'empty'}, expected numbers of texts, each at least 1`,
     );
-  return { context, steps, sizes: batch };
+  return { steps, rounds, sizes: batch, caches: askedCaches(options) };
 }
 
-/** One method at one number of texts. */
-interface Entrant {
-  readonly method: Sparsity;
-  readonly texts: Int32Array;
-  readonly usage: Usage;
-  readonly decode: number[];
+/** The caches that so many methods are measured with. Throws `BAD_REQUEST`, `OUT_OF_MEMORY`. */
+export function planBench(
+  options: BenchOptions,
+  methods: number,
+  description: Description,
+  weightBytes: number,
+): CachePlan[] {
+  const { steps, rounds, sizes, caches } = measures(options);
+  const all = sizes.length * methods * (steps * (rounds + 1) + timedSteps);
+  const plans = planCaches(caches, description, { steps, all });
+  const sequences = Math.max(...sizes);
+  expectCachesFit(plans, description, sequences, weightBytes, options.memoryLimit);
+  return plans;
 }
 
 /**
  * Measure every method of a subject: decode through the method, at each number of texts, and prefill,
- * dense whatever the method.
+ * dense whatever the method; in each cache.
  *
- * Methods take turns within each round, so that a machine that slows down slows them all; figures are
- * medians over rounds, ratios are formed within a round. All share one cache: what decoding writes lies
- * beyond the prompts, which are prefilled once, and the first again in every round.
+ * All take turns within each round, so that a machine that slows down slows them all; figures are
+ * medians over rounds, ratios are formed within a round. Methods share a cache: what decoding writes lies
+ * beyond the prompts, which are prefilled once, and the first again in every round. A policy that evicts
+ * lets its texts grow instead: at its budget a step takes as long however far the text went.
  */
 export async function benchSubject(
   subject: Subject,
@@ -124,137 +162,123 @@ export async function benchSubject(
   options: BenchOptions = {},
   peer?: PeerEntrant,
 ): Promise<Measured> {
-  const { rounds = 7, signal } = options;
-  const { context, steps, sizes } = measures(options);
+  const { signal } = options;
+  const { steps, rounds, sizes } = measures(options);
   const { backend, model, weights, methods } = subject;
   const { layers, vocabulary } = model.description;
+  const plans = planBench(options, methods.length, model.description, subject.weightBytes);
   const breakEven = new BreakEven(backend, model, options.breakEven);
-  using batch = new Batch(backend, model, {
-    method: methods[0],
-    policy: full,
-    capacity: context + steps,
-    sequences: Math.max(...sizes),
-    breakEven,
-  });
-  const prompts = Array.from({ length: batch.sequences }, (_, text) =>
-    Int32Array.from({ length: context }, (_, i) => ((i + text * 31) * 7919 + 13) % vocabulary),
-  );
-  for (const prompt of prompts) await batch.prefill(batch.admit(), prompt, signal);
-  const entrants: Entrant[] = sizes.flatMap((size) =>
-    methods.map((method) => ({
-      method,
-      texts: Int32Array.from({ length: size }, (_, text) => text),
-      usage: new Usage(layers, batch.denseBytes(size)),
-      decode: [],
-    })),
-  );
-  const prefill: number[] = [];
-  const turns = peer && new PeerTurns(peer.session, { prompts, steps, sizes });
-  // The first round records programs and warms caches.
-  for (let round = -1; round < rounds; round++) {
-    batch.truncate(0, 0);
-    const seconds = await timed(() => batch.prefill(0, prompts[0], signal));
-    if (round >= 0) prefill.push(context / seconds);
-    for (const { method, texts, usage, decode } of entrants) {
-      signal?.throwIfAborted();
-      for (const text of texts) batch.truncate(text, context);
-      const seconds = await timed(async () => {
-        for (let i = 0; i < steps; i++)
-          await batch.decode(
-            texts,
-            texts.map((text) => prompts[text][i % context]),
-            method,
-          );
+  const batches: Batch[] = [];
+  const stages: Stage[] = [];
+  try {
+    for (const plan of plans) {
+      const batch = new Batch(backend, model, {
+        method: methods[0],
+        policy: plan.policy,
+        capacity: plan.capacity,
+        sequences: Math.max(...sizes),
+        breakEven,
+        cacheType: plan.type,
       });
-      if (round < 0) continue;
-      decode.push((steps * texts.length) / seconds);
-      usage.add(await batch.usage());
+      batches.push(batch);
+      stages.push(await openStage(batch, plan, vocabulary, signal));
     }
-    signal?.throwIfAborted();
-    await turns?.take(round >= 0);
-    options.onRound?.(round + 1, rounds);
+    const entrants: Entrant[] = stages.flatMap((stage) =>
+      sizes.flatMap((size) =>
+        methods.map((method) => ({
+          stage,
+          method,
+          texts: Int32Array.from({ length: size }, (_, text) => text),
+          usage: new Usage(layers, stage.batch.denseBytes(size)),
+          decode: [],
+          kept: 0,
+        })),
+      ),
+    );
+    const turns = peer && new PeerTurns(peer.session, { prompts: stages[0].prompts, steps, sizes });
+    // The first round records programs and warms caches.
+    for (let round = -1; round < rounds; round++) {
+      for (const stage of stages) await prefillAgain(stage, round >= 0, signal);
+      for (const entrant of entrants) {
+        signal?.throwIfAborted();
+        await decodeSome(entrant, steps, round >= 0);
+      }
+      signal?.throwIfAborted();
+      await turns?.take(round >= 0);
+      options.onRound?.(round + 1, rounds);
+    }
+    const runs: BenchRun[] = [];
+    for (const entrant of entrants) {
+      const { stage, method, texts, usage } = entrant;
+      const alike = entrants.filter((other) => other.texts.length === texts.length);
+      const beside = alike.find((other) => other.stage === stage)!;
+      const full = alike.find(
+        (other) => other.method === method && isFullBeside(other.stage, stage),
+      );
+      const bytesPerToken = usage.bytesPerToken();
+      const read = bytesPerToken.weights + bytesPerToken.predictor + bytesPerToken.kv;
+      const tokensPerSecond = spread(entrant.decode);
+      const limits = await breakEven.at(method, texts.length);
+      const times = await stepTimes(entrant);
+      runs.push({
+        method: method.name,
+        weights,
+        phase: 'decode',
+        batch: texts.length,
+        context: stage.plan.context,
+        filled: stage.plan.filled,
+        kv: describeCache(stage, texts.length, entrant.kept),
+        tokensPerSecond,
+        msPerToken: spread(entrant.decode.map((rate) => (1000 * texts.length) / rate)),
+        speedup: ratio(entrant.decode, beside.decode),
+        besideFull: full ? ratio(entrant.decode, full.decode) : null,
+        bytesPerToken,
+        bandwidthShare: (read * tokensPerSecond.median) / (bandwidthGBs * 1e9),
+        density: usage.density(),
+        predictorShare: times?.choosing ?? 0,
+        times,
+        breakEven: limits ?? null,
+      });
+    }
+    for (const stage of stages) {
+      const { plan, batch, prefill } = stage;
+      if (plan.filled !== 'prefill') continue;
+      const full = stages.find((other) => isFullBeside(other, stage));
+      const bytes = batch.denseBytes(1) / plan.context;
+      const tokensPerSecond = spread(prefill);
+      runs.push({
+        method: methods[0].name,
+        weights,
+        phase: 'prefill',
+        batch: 1,
+        context: plan.context,
+        filled: plan.filled,
+        kv: describeCache(stage, 1, batch.cache.layout.after(0, 0, plan.context)),
+        tokensPerSecond,
+        msPerToken: spread(prefill.map((rate) => 1000 / rate)),
+        speedup: { median: 1, min: 1, max: 1 },
+        besideFull: full ? ratio(prefill, full.prefill) : null,
+        bytesPerToken: { weights: bytes, predictor: 0, kv: 0, dense: bytes },
+        bandwidthShare: (bytes * tokensPerSecond.median) / (bandwidthGBs * 1e9),
+        density: new Usage(layers, 0).density(),
+        predictorShare: 0,
+        times: null,
+        breakEven: null,
+      });
+    }
+    if (!peer || !turns) return { runs, peers: [] };
+    const ours: OurRates[] = [
+      ...entrants.map(({ method, texts, decode }) => ({
+        method: method.name,
+        phase: 'decode' as const,
+        batch: texts.length,
+        rates: decode,
+      })),
+      { method: methods[0].name, phase: 'prefill', batch: 1, rates: stages[0].prefill },
+    ];
+    const { name, version } = peer;
+    return { runs, peers: turns.results({ name, version, weights }, ours, bandwidthGBs) };
+  } finally {
+    for (const batch of batches) batch[Symbol.dispose]();
   }
-  const runs: BenchRun[] = [];
-  for (const { method, texts, usage, decode } of entrants) {
-    const beside = entrants.find((other) => other.texts.length === texts.length)!;
-    const bytesPerToken = usage.bytesPerToken();
-    const read = bytesPerToken.weights + bytesPerToken.predictor + bytesPerToken.kv;
-    const tokensPerSecond = spread(decode);
-    const limits = await breakEven.at(method, texts.length);
-    const times = await stepTimes(batch, method, texts, prompts, context);
-    runs.push({
-      method: method.name,
-      weights,
-      phase: 'decode',
-      batch: texts.length,
-      context,
-      tokensPerSecond,
-      speedup: ratio(decode, beside.decode),
-      bytesPerToken,
-      bandwidthShare: (read * tokensPerSecond.median) / (bandwidthGBs * 1e9),
-      density: usage.density(),
-      predictorShare: times?.choosing ?? 0,
-      times,
-      breakEven: limits ?? null,
-    });
-  }
-  const bytes = batch.denseBytes(1) / context;
-  const tokensPerSecond = spread(prefill);
-  runs.push({
-    method: methods[0].name,
-    weights,
-    phase: 'prefill',
-    batch: 1,
-    context,
-    tokensPerSecond,
-    speedup: { median: 1, min: 1, max: 1 },
-    bytesPerToken: { weights: bytes, predictor: 0, kv: 0, dense: bytes },
-    bandwidthShare: (bytes * tokensPerSecond.median) / (bandwidthGBs * 1e9),
-    density: new Usage(layers, 0).density(),
-    predictorShare: 0,
-    times: null,
-    breakEven: null,
-  });
-  if (!peer || !turns) return { runs, peers: [] };
-  const ours: OurRates[] = [
-    ...entrants.map(({ method, texts, decode }) => ({
-      method: method.name,
-      phase: 'decode' as const,
-      batch: texts.length,
-      rates: decode,
-    })),
-    { method: methods[0].name, phase: 'prefill', batch: 1, rates: prefill },
-  ];
-  const { name, version } = peer;
-  return { runs, peers: turns.results({ name, version, weights }, ours, bandwidthGBs) };
-}
-
-/** Steps whose times are taken, after the rounds: taking them costs a little. */
-const timedSteps = 9;
-
-/** Where the time of steps of one method goes, as medians over some steps. */
-async function stepTimes(
-  batch: Batch,
-  method: Sparsity,
-  texts: Int32Array,
-  prompts: readonly Int32Array[],
-  context: number,
-): Promise<StepTimes | null> {
-  const all: StepTimes[] = [];
-  for (let i = 0; i < timedSteps; i++) {
-    for (const text of texts) batch.truncate(text, context);
-    const ids = texts.map((text) => prompts[text][i % context]);
-    const times = await batch.timeDecode(texts, ids, method);
-    if (!times) return null;
-    all.push(times);
-  }
-  const median = (kind: keyof StepTimes): number => spread(all.map((times) => times[kind])).median;
-  return {
-    whole: median('whole'),
-    selected: median('selected'),
-    attention: median('attention'),
-    choosing: median('choosing'),
-    rest: median('rest'),
-    waiting: median('waiting'),
-  };
 }

@@ -11,10 +11,12 @@ import {
   describeMachine,
   type Machine,
   measures,
+  planBench,
 } from './bench.ts';
+import type { AskedCaches, CacheOptions } from './caches.ts';
 import type { PeerRun } from './peer-turns.ts';
 import { findPeer } from './peers/index.ts';
-import { findShape } from './shapes.ts';
+import { findShape, type Shape, stackOf } from './shapes.ts';
 import { engineSubject, type Subject, syntheticSubject } from './subject.ts';
 
 /** `auto`: what the file has; shapes are those of f16 files. */
@@ -25,6 +27,8 @@ export interface BenchTarget {
   readonly model?: string;
   /** … or a shape, with synthetic weights. */
   readonly shape?: string;
+  /** Only so many first layers of the shape, without the weight of embeddings and head. Default: all of it. */
+  readonly layers?: number;
   /** Weight types to measure in turn. Default: f32 and int8. */
   readonly weights?: readonly BenchWeights[];
   /** Methods to compare; the first is what others are compared with. */
@@ -33,18 +37,28 @@ export interface BenchTarget {
 
 const shapeMethods = ['dense', 'exact', 'predictor', 'oracle', 'random'];
 
+/** How to measure, and how to open what is measured. */
+export type BenchRunOptions = BenchOptions & Omit<OpenOptions, keyof CacheOptions>;
+
 /** Measure a model or a shape: this machine's bandwidth first, then every weight type in turn. */
 export async function bench(
   target: BenchTarget,
-  options: BenchOptions & OpenOptions = {},
+  options: BenchRunOptions = {},
 ): Promise<BenchResult> {
-  const { model, shape, weights: types = ['f32', 'int8'] } = target;
+  const { model, shape, layers, weights: types = ['f32', 'int8'] } = target;
   if ((model === undefined) === (shape === undefined))
     throw new EngineError(
       'BAD_REQUEST',
       'bench: expected either a model or --shape NAME, and not both',
     );
-  const { context, steps, sizes } = measures(options);
+  if (layers !== undefined && shape === undefined)
+    throw new EngineError(
+      'BAD_REQUEST',
+      'bench: --layers is given without --shape, expected a shape to take the first layers of; leave it out',
+    );
+  const { steps, sizes, caches } = measures(options);
+  const { contexts } = caches;
+  if (options.peer !== undefined) expectComparable(caches);
   const runs: BenchRun[] = [];
   const peers: PeerRun[] = [];
   const { memoryLimit, signal } = options;
@@ -52,9 +66,9 @@ export async function bench(
   const measure = async (subject: Subject, bandwidthGBs: number): Promise<void> => {
     await using session = await peer?.prepare(subject.model, {
       threads: subject.backend.info.threads,
-      capacity: context + steps,
+      capacity: contexts[0] + steps,
       sequences: Math.max(...sizes),
-      longest: context,
+      longest: contexts[0],
       memoryLimit,
       signal,
     });
@@ -64,13 +78,19 @@ export async function bench(
     peers.push(...measured.peers);
     for (const run of measured.peers) warnOfCompany(run, options.onNote);
   };
-  const result = (machine: Machine, model: string, synthetic: boolean): BenchResult => {
+  const result = (machine: Machine, model: string, synthetic: Shape | undefined): BenchResult => {
     const first = peers.find(({ phase }) => phase === 'decode');
-    return { machine, model, synthetic, runs, ...(first && { peer: first, peers }) };
+    return {
+      ...{ machine, model, synthetic: synthetic !== undefined },
+      ...(synthetic?.stack && { stack: synthetic.stack }),
+      runs,
+      ...(first && { peer: first, peers }),
+    };
   };
   let machine: Machine | undefined;
   if (shape !== undefined) {
-    const found = findShape(shape);
+    const whole = findShape(shape);
+    const found = layers === undefined ? whole : stackOf(whole, layers);
     const opened = await openBackend(options.backend ?? 'auto', options);
     await using backend = opened.backend;
     for (const note of opened.notes) options.onNote?.(note);
@@ -80,7 +100,9 @@ export async function bench(
       const subject = syntheticSubject(found, backend, {
         weights: weights === 'auto' ? 'f16' : weights,
         names,
-        ...(memoryLimit === undefined ? {} : { memoryLimit }),
+        memoryLimit,
+        expect: (description, weightBytes) =>
+          void planBench(options, names.length, description, weightBytes),
       });
       try {
         await measure(subject, machine.bandwidthGBs);
@@ -88,16 +110,32 @@ export async function bench(
         subject.release();
       }
     }
-    return result(machine, found.name, true);
+    return result(machine, found.name, found);
   }
+  // Whatever caches it would open, the bench makes its own.
+  const { context, kv, sinks, heavy, recent, kvBudget, kvType, fill, ...opening } = options;
   for (const weights of types) {
-    await using engine = await Engine.open(model!, { ...options, weights });
+    await using engine = await Engine.open(model!, {
+      ...opening,
+      weights,
+      context: Math.min(...contexts),
+    });
     const names =
       target.methods ?? (engine.predictor ? [...shapeMethods, 'static'] : shapeMethods.slice(0, 2));
     machine ??= describeMachine(engine.backend.info, await measureBandwidth(engine.backend));
     await measure(engineSubject(engine, names), machine.bandwidthGBs);
   }
-  return result(machine!, model!, false);
+  return result(machine!, model!, undefined);
+}
+
+/** Throws `BAD_REQUEST` where a peer cannot do the same: it keeps all of a text that was computed. */
+function expectComparable({ contexts, policies, fill }: AskedCaches): void {
+  const single = contexts.length === 1 && policies.length === 1;
+  if (single && policies[0].kv === 'full' && fill(contexts[0]) === 'prefill') return;
+  throw new EngineError(
+    'BAD_REQUEST',
+    `bench: --peer is given with contexts of ${contexts.join(', ')} tokens and --kv ${policies.map(({ kv }) => kv).join(', ')}, expected one context in a full cache that is computed (--fill prefill)`,
+  );
 }
 
 /** Rounds that differ by more say that other work took the processor. */

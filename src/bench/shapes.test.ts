@@ -1,5 +1,7 @@
 import { expect, it } from 'vitest';
-import { findShape, neuronShare, optThirds } from './shapes.ts';
+import { EngineError } from '../errors.ts';
+import { familyOf } from '../models/index.ts';
+import { findShape, neuronShare, optThirds, shapes, stackOf } from './shapes.ts';
 
 const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b) / values.length;
 
@@ -30,9 +32,29 @@ it('they grow with every row, and stay shares', () => {
 });
 
 it('layers take the share of their third, rows of Llama shapes are independent', () => {
-  const shares = [0, 7, 8, 15, 16, 23].map((layer) =>
-    neuronShare(findShape('opt-1.3b'), layer, 24, 1),
-  );
+  const shares = [0, 7, 8, 15, 16, 23].map((layer) => neuronShare(findShape('opt-1.3b'), layer, 1));
   expect(shares).toEqual([0.034, 0.034, 0.082, 0.082, 0.165, 0.165]);
-  expect(neuronShare(findShape('llama2-7b'), 3, 32, 2)).toBeCloseTo(0.51, 12);
+  expect(neuronShare(findShape('llama2-7b'), 3, 2)).toBeCloseTo(0.51, 12);
 });
+
+it.each(shapes.map((shape) => [shape.name, shape] as const))(
+  '%s: a stack is its first layers, as dense as they are in the whole, and no vocabulary',
+  (name, shape) => {
+    const describe = (config: unknown) => {
+      const family = familyOf(config, 'shape');
+      return family.describe(family.config(config));
+    };
+    const stack = stackOf(shape, 9);
+    expect(stack.name).toBe(`${name}, 9 of ${shape.of} layers`);
+    expect(describe(shape.config).layers).toBe(shape.of);
+    expect(describe(stack.config)).toEqual({
+      ...describe(shape.config),
+      layers: 9,
+      vocabulary: 256,
+    });
+    for (let layer = 0; layer < 9; layer++)
+      expect(neuronShare(stack, layer, 1)).toBe(neuronShare(shape, layer, 1));
+    for (const layers of [0, 1.5, shape.of + 1])
+      expect(() => stackOf(shape, layers)).toThrow(EngineError);
+  },
+);

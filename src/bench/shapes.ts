@@ -14,6 +14,10 @@ export interface Shape {
   readonly name: string;
   /** A config.json. */
   readonly config: Readonly<Record<string, unknown>>;
+  /** Layers of the real model. */
+  readonly of: number;
+  /** Where the shape has the first of them alone. */
+  readonly stack?: { readonly layers: number; readonly of: number; readonly vocabulary: number };
   /** Shares of neurons selected in each third of the layers, for so many rows together. */
   readonly neurons: (rows: number) => Thirds;
   readonly heads: number;
@@ -99,24 +103,28 @@ export const shapes: readonly Shape[] = [
   {
     name: 'opt-1.3b',
     config: optConfig(2048, 24, 32),
+    of: 24,
     neurons: optThirds,
     heads: 0.5,
   },
   {
     name: 'opt-6.7b',
     config: optConfig(4096, 32, 32),
+    of: 32,
     neurons: optThirds,
     heads: 0.5,
   },
   {
     name: 'llama-1.1b',
     config: llamaConfig(2048, 5632, 22, 4),
+    of: 22,
     neurons: llamaThirds,
     heads: 1,
   },
   {
     name: 'llama2-7b',
     config: llamaConfig(4096, 11008, 32, 32),
+    of: 32,
     neurons: llamaThirds,
     heads: 1,
   },
@@ -131,10 +139,29 @@ export function findShape(name: string): Shape {
   );
 }
 
+/** Ids a stack of layers knows. */
+const stackVocabulary = 256;
+
+/**
+ * The first layers of a shape, to measure what a long context does to layers in memory that all of them would
+ * not fit. Embeddings and head, which a whole model has once for all its layers, know so few ids that they count
+ * for nothing. Throws `BAD_REQUEST` where the shape has fewer layers.
+ */
+export function stackOf(shape: Shape, layers: number): Shape {
+  const { name, config, of } = shape;
+  if (!Number.isInteger(layers) || layers < 1 || layers > of)
+    throw new EngineError(
+      'BAD_REQUEST',
+      `--layers is ${layers}, expected a whole number from 1 to the ${of} of ${name}`,
+    );
+  return {
+    ...shape,
+    name: `${name}, ${layers} of ${of} layers`,
+    config: { ...config, num_hidden_layers: layers, vocab_size: stackVocabulary },
+    stack: { layers, of, vocabulary: stackVocabulary },
+  };
+}
+
 /** Share of neurons that `rows` rows select together in a layer. */
-export const neuronShare = (
-  { neurons }: Shape,
-  layer: number,
-  layers: number,
-  rows: number,
-): number => neurons(rows)[Math.min(2, Math.floor((3 * layer) / layers))];
+export const neuronShare = ({ neurons, of }: Shape, layer: number, rows: number): number =>
+  neurons(rows)[Math.min(2, Math.floor((3 * layer) / of))];

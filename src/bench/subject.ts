@@ -5,7 +5,7 @@ import { uniform } from '../engine/sampler.ts';
 import type { Model } from '../engine/step.ts';
 import { hostTensor, rowWriter } from '../host.ts';
 import type { WeightType } from '../loaders/convert.ts';
-import { syntheticCheckpoint } from '../loaders/synthetic.ts';
+import { syntheticCheckpoint, type SyntheticOptions } from '../loaders/synthetic.ts';
 import type { Description } from '../model.ts';
 import type { LowRankNet, Predictor } from '../predictor.ts';
 import type { MethodContext, Sparsity } from '../sparsity.ts';
@@ -21,7 +21,8 @@ export interface Subject {
   readonly backend: Backend;
   readonly model: Model;
   readonly weights: string;
-  readonly context: number;
+  /** In memory, all together. */
+  readonly weightBytes: number;
   readonly methods: readonly Sparsity[];
   release(): void;
 }
@@ -34,7 +35,7 @@ export function engineSubject(engine: Engine, names: readonly string[]): Subject
     backend: engine.backend,
     model: engine.checkpoint,
     weights: engine.checkpoint.dtype,
-    context: engine.context,
+    weightBytes: engine.checkpoint.weightBytes,
     methods: names.map((name) => engine.method(name)),
     release: () => undefined,
   };
@@ -56,20 +57,16 @@ export function syntheticSubject(
   options: {
     weights: WeightType;
     names: readonly string[];
-    memoryLimit?: number;
-  },
+  } & Pick<SyntheticOptions, 'memoryLimit' | 'expect'>,
 ): Subject {
-  const { weights: dtype, names, memoryLimit } = options;
-  const model = syntheticCheckpoint(shape.config, backend, {
-    dtype,
-    ...(memoryLimit === undefined ? {} : { memoryLimit }),
-  });
+  const { weights: dtype, names, ...limits } = options;
+  const model = syntheticCheckpoint(shape.config, backend, { dtype, ...limits });
   const { description } = model;
   const { layers, neurons, heads } = description;
   const first = description.gated ? 'gateProj' : 'upProj';
   for (let layer = 0; layer < layers; layer++) {
     const bias = model.weights.get(`layers.${layer}.mlp.${first}.bias`);
-    const quantile = normalQuantile(1 - neuronShare(shape, layer, layers, 1));
+    const quantile = normalQuantile(1 - neuronShare(shape, layer, 1));
     backend.write(bias, new Float32Array(neurons).fill(-quantile));
   }
   const predictor = randomPredictor(backend, description, shape);
@@ -89,7 +86,7 @@ export function syntheticSubject(
     backend,
     model: { ...model, roundsActivations: true },
     weights: dtype,
-    context: description.context,
+    weightBytes: model.weightBytes + predictor.weightBytes,
     methods: names.map((name) => {
       const method = findMethod(name);
       const sparsity = method.create(context);
@@ -146,7 +143,7 @@ function randomPredictor(backend: Backend, description: Description, shape: Shap
     net: (site, layer) => nets[layer][site],
     threshold: () => undefined,
     density: (site, layer, rows) => {
-      if (site === 'neurons') return neuronShare(shape, layer, layers, rows);
+      if (site === 'neurons') return neuronShare(shape, layer, rows);
       return layer === 0 ? 1 : shape.heads;
     },
     release: () => owned.forEach((tensor) => backend.free(tensor)),

@@ -147,6 +147,19 @@ export class Batch implements Disposable {
     return left;
   }
 
+  /**
+   * Give a text `length` tokens with random keys and values in place of what it has, as many of them in the
+   * cache as the policy keeps: to measure speed where a prefill would take too long.
+   */
+  fill(sequence: number, length: number, random: () => number): void {
+    this.truncate(sequence, 0);
+    this.#expectRoom(sequence, length);
+    const kept = this.cache.layout.after(0, 0, length);
+    this.cache.fill(sequence, length, kept, random);
+    this.#lengths[sequence] = this.#complete[sequence] = length;
+    this.#kept[sequence] = kept;
+  }
+
   /** Add tokens to one text by dense prefill; returns logits [V] after the last one. */
   async prefill(sequence: number, ids: Int32Array, signal?: AbortSignal): Promise<Float32Array> {
     let step: StepProgram | undefined;

@@ -18,6 +18,7 @@ import type { Recorder } from '../program.ts';
 import { asOperand } from '../sparsity.ts';
 import { byteLength, type Tensor } from '../tensor.ts';
 import { budgetOf } from './budget.ts';
+import { type Block, fillLedger, fillRows, randomBlock } from './fill.ts';
 import { layoutOf } from './layout.ts';
 
 export interface CacheShape {
@@ -121,6 +122,7 @@ export function createCache(
   const tables = new Map<Tensor, Tensor>();
   const empty: Rotation[] = [];
   let everyPlace: Tensor | undefined;
+  let block: Block | undefined;
   const ring = score || policy.recent === Infinity ? {} : { sinks, recent: policy.recent };
 
   return {
@@ -257,6 +259,16 @@ export function createCache(
       const all = new Int32Array((await backend.read(ledger.positions)).buffer);
       const first = (text * kvHeads + head) * slots;
       return Array.from(all.subarray(first, first + kept)).sort((a, b) => a - b);
+    },
+
+    fill(text, length, kept, random) {
+      const count = Math.min(length, slots);
+      for (const { keys, values, ledger } of memory) {
+        block ??= randomBlock(keys, random);
+        for (const tensor of [keys, values])
+          fillRows(backend, tensor, { text, count }, block, random);
+        if (ledger) fillLedger(backend, ledger, policy, { text, length, kept }, random);
+      }
     },
 
     [Symbol.dispose]() {

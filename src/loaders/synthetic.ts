@@ -1,6 +1,6 @@
 import type { Backend } from '../backend.ts';
 import { hostTensor, rowWriter } from '../host.ts';
-import type { WeightSpec } from '../model.ts';
+import type { Description, WeightSpec } from '../model.ts';
 import { familyOf } from '../models/index.ts';
 import { rowBytes } from '../tensor.ts';
 import { type Checkpoint, checkpointOf } from './checkpoint.ts';
@@ -13,7 +13,9 @@ export interface SyntheticOptions {
   /** Default 0. */
   readonly seed?: number;
   /** Refuse a model whose weights take more. Default: no limit. */
-  readonly memoryLimit?: number;
+  readonly memoryLimit?: number | undefined;
+  /** Called before anything is allocated; what it throws ends the making. */
+  readonly expect?: (description: Description, weightBytes: number) => void;
 }
 
 /**
@@ -26,7 +28,7 @@ export interface SyntheticOptions {
 export function syntheticCheckpoint(
   json: unknown,
   backend: Backend,
-  { dtype, seed = 0, memoryLimit }: SyntheticOptions,
+  { dtype, seed = 0, memoryLimit, expect }: SyntheticOptions,
 ): Checkpoint {
   const family = familyOf(json, 'synthetic model');
   const config = family.config(json);
@@ -36,6 +38,7 @@ export function syntheticCheckpoint(
     dtype,
   );
   expectFit('synthetic model', weightBytes, memoryLimit);
+  expect?.(family.describe(config), weightBytes);
 
   const uniform = generator(seed);
   const blocks = new Map<string, Block>();
