@@ -250,6 +250,34 @@ describe('bench of several texts', () => {
   });
 });
 
+describe('bench of caches', () => {
+  const argv = [
+    ...['bench', 'books-6m', '--weights', 'int8', '--methods', 'dense', '--steps', '2'],
+    ...['--rounds', '1', '--context', '0.0625k,128', '--kv', 'full,h2o=25%,streaming'],
+    ...['--kv-budget', '24', '--sinks', '2', '--kv-type', 'f16', '--fill', 'random'],
+  ];
+
+  test('measures every policy in every context', async () => {
+    const { runs } = await dejavuJson<BenchResult>(argv);
+    expect(runs.map(({ context, kv, filled }) => [context, kv.policy, kv.budget, filled])).toEqual([
+      ...[
+        [64, 'full', null, 'random'],
+        [64, 'h2o', 16, 'random'],
+        [64, 'streaming', 24, 'random'],
+      ],
+      ...[
+        [128, 'full', null, 'random'],
+        [128, 'h2o', 32, 'random'],
+        [128, 'streaming', 24, 'random'],
+      ],
+    ]);
+    expect(runs.every(({ kv, besideFull }) => kv.type === 'f16' && besideFull)).toBe(true);
+    const { stdout } = await dejavu(argv);
+    expect(stdout).toMatch(/^dense +int8 +decode +1 +64 +h2o +[\d.]+ \(/m);
+    expect(stdout).toContain('made up: random keys and values');
+  });
+});
+
 describe('verify', () => {
   test.each(readdirSync(parity))('%s passes, masked runs included', async (name) => {
     const result = await dejavuJson<VerifyResult>(['verify', `${parity}/${name}`]);
@@ -443,6 +471,9 @@ const refusals: Refusal[] = [
   request('train without a text', ['train', 'books-6m']),
   request('bench of nothing', ['bench']),
   request('a batch of no text', ['bench', 'books-6m', '--batch', '4,0']),
+  request('a context that is no number of tokens', ['bench', 'books-6m', '--context', '4k,8q']),
+  request('a policy with half a budget', ['bench', 'books-6m', '--kv', 'full,h2o=']),
+  request('layers of a model that is no shape', ['bench', 'books-6m', '--layers', '2']),
   request('a break-even that is no share', ['bench', 'books-6m', '--break-even', 'never']),
   {
     what: 'a prompt that is not UTF-8',

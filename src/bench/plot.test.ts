@@ -71,11 +71,41 @@ test('well-formed, with every method, the peer, the machine and what is random',
 
 test('bars are as long as their medians, whiskers from the least to the most', () => {
   const svg = plotBench(result);
-  const bars = [...svg.matchAll(/<rect class="(ours|peer)" x="144" y="\S+" width="(\S+?)"/g)];
+  const bars = [...svg.matchAll(/<rect class="(ours|peer)" x="174" y="\S+" width="(\S+?)"/g)];
   const [dense, predictor, llama] = bars.map(([, , width]) => Number(width));
   expect(predictor / dense).toBeCloseTo(48 / 21, 2);
   expect(llama / dense).toBeCloseTo(25.4 / 21, 2);
   expect(bars.map(([, kind]) => kind)).toEqual(['ours', 'ours', 'peer', 'ours']);
   const [, least, most] = /class="whisker" d="M(\S+?) \S+?H(\S+?)M/.exec(svg)!;
-  expect((Number(most) - 144) / (Number(least) - 144)).toBeCloseTo(4, 2);
+  expect((Number(most) - 174) / (Number(least) - 174)).toBeCloseTo(4, 2);
+});
+
+test('of several contexts, milliseconds over them, a curve for each policy', () => {
+  const at = (context: number, policy: string, ms: number): BenchRun => {
+    const one = run('dense', 'decode', 1000 / ms);
+    return { ...one, context, kv: { ...one.kv, policy } };
+  };
+  const svg = plotBench({
+    ...result,
+    peers: [],
+    runs: [
+      ...[at(1024, 'full', 10), at(4096, 'full', 25), at(65536, 'full', 100)],
+      ...[at(1024, 'h2o', 5), at(4096, 'h2o', 5), at(65536, 'h2o', 50)],
+    ],
+  });
+  const texts = textsOf(svg);
+  expect(texts).toContain('int4 · decode of a text: ms a token, over the tokens before');
+  expect(texts).toEqual(expect.arrayContaining(['1k', '4k', '64k', 'full 100', 'h2o 50.0']));
+  expect(texts).toEqual(expect.arrayContaining(['full', 'h2o']));
+  const curves = [
+    ...svg.matchAll(/class="line line\d" d="M(\S+) (\S+)L(\S+) (\S+)L(\S+) (\S+)"/g),
+  ].map(([, ...numbers]) => numbers.map(Number));
+  expect(curves).toHaveLength(2);
+  const [[x0, y0, x1, y1, x2, y2], h2o] = curves;
+  // Four times the tokens are a third of the way to 64 times; heights are as the milliseconds.
+  expect((x1 - x0) / (x2 - x0)).toBeCloseTo(1 / 3, 2);
+  expect((y0 - y1) / (y1 - y2)).toBeCloseTo(15 / 75, 2);
+  expect(h2o[1]).toBe(h2o[3]);
+  expect(h2o[1] - h2o[5]).toBeCloseTo((45 / 75) * (y1 - y2), 1);
+  expect(plotBench(result)).not.toContain('over the tokens before');
 });

@@ -1,5 +1,6 @@
-import { amount, figure, picture, place, text } from '../svg.ts';
+import { amount, chart, chartHeight, figure, picture, place, text } from '../svg.ts';
 import type { BenchResult } from './bench.ts';
+import { nameOf, overContext } from './over-context.ts';
 import type { Spread } from './spread.ts';
 
 /** One line of the picture: what a method, or a peer, did in one phase. */
@@ -19,17 +20,17 @@ interface Panel {
 
 const width = 960;
 const margin = 24;
-const nameWidth = 120;
+const nameWidth = 150;
 const rowHeight = 26;
 const barHeight = 12;
 /** Left edge of each column, and the longest bar in it; a figure follows each bar. */
 const columns = {
-  speed: { title: 'tokens/s: median, least to most', x: margin + nameWidth, length: 280 },
+  speed: { title: 'tokens/s: median, least to most', x: margin + nameWidth, length: 250 },
   bandwidth: { title: 'of the bandwidth', x: 590, length: 90 },
   bytes: { title: 'bytes read a token', x: 770, length: 80 },
 } as const;
 
-/** Speeds, shares of the bandwidth and bytes of every method and peer. */
+/** Speeds, shares of the bandwidth and bytes of every method and peer; and over contexts, of several. */
 export function plotBench(result: BenchResult): string {
   const { machine, model, synthetic, peer } = result;
   const { cpu, threads, isa, bandwidthGBs } = machine;
@@ -44,6 +45,10 @@ export function plotBench(result: BenchResult): string {
     y += 18;
     const { name, version, architecture } = peer;
     parts.push(text(margin, y, `${name} ${version}, as ${architecture}, random weights`, 'quiet'));
+  }
+  for (const over of overContext(result.runs)) {
+    parts.push(...chart(over, width, y + 18));
+    y += 18 + chartHeight;
   }
   for (const panel of panels) {
     y += 36;
@@ -65,6 +70,7 @@ export function plotBench(result: BenchResult): string {
 
 function panelsOf({ runs, peers = [] }: BenchResult): Panel[] {
   const panels = new Map<string, Bar[]>();
+  const nameIn = nameOf(runs);
   const add = (
     run: { weights: string; phase: string; batch: number; context: number },
     bar: Bar,
@@ -76,8 +82,14 @@ function panelsOf({ runs, peers = [] }: BenchResult): Panel[] {
   };
   for (const run of runs) {
     const { weights, predictor, kv } = run.bytesPerToken;
-    const { method: name, tokensPerSecond: speed, bandwidthShare } = run;
-    add(run, { name, ours: true, speed, bandwidthShare, bytes: weights + predictor + kv });
+    const { tokensPerSecond: speed, bandwidthShare } = run;
+    add(run, {
+      name: nameIn(run),
+      ours: true,
+      speed,
+      bandwidthShare,
+      bytes: weights + predictor + kv,
+    });
   }
   for (const run of peers) {
     const { weights, kv } = run.bytesPerToken;

@@ -1,4 +1,5 @@
 import { backends } from '../backends/index.ts';
+import type { AskedPolicy } from '../bench/caches.ts';
 import { peers } from '../bench/peers/index.ts';
 import type { BreakEvenRule } from '../engine/break-even.ts';
 import { cacheTypes } from '../engine/keeping.ts';
@@ -16,6 +17,7 @@ import {
   share,
   someText,
   text,
+  tokens,
   tokensOrShare,
   whole,
   yesOrNo,
@@ -323,9 +325,22 @@ const breakEven: Parser<BreakEvenRule> = (given, where) => {
   return { neurons: limit, heads: limit };
 };
 
+/** A policy, and what it keeps where that is not `--kv-budget`: `h2o=20%`. */
+const policyWithBudget: Parser<AskedPolicy> = (given, where) => {
+  const [kv, budget] = given.split(/=(.*)/s);
+  return budget === undefined ? kv : { kv, kvBudget: tokensOrShare(budget, where) };
+};
+
+const { context, kv, ...keptFlags } = keepingFlags;
+
 export const benchFlags = {
   ...backendFlags,
   shape: flag('--shape <name>', 'a model of random weights in this shape, e.g. opt-1.3b', text),
+  layers: flag(
+    '--layers <n>',
+    'of the shape, its first n layers, with next to no embeddings and head (default: all)',
+    whole(1),
+  ),
   weights: flag(
     '--weights <types>',
     'types of weights to measure, e.g. f32,int8 (default: f32,int8)',
@@ -338,8 +353,19 @@ export const benchFlags = {
   ),
   context: flag(
     '--context <tokens>',
-    'tokens in the cache when decoding begins (default: 128)',
-    whole(1),
+    'tokens of a text when decoding begins, e.g. 512 or 4k,16k (default: 128)',
+    list(tokens),
+  ),
+  kv: flag(
+    '--kv <policies>',
+    `KV policies to compare, each with a budget of its own where it has one: full,h2o=20%; of ${policies.map(({ name }) => name).join(', ')} (default: full)`,
+    list(policyWithBudget),
+  ),
+  ...keptFlags,
+  fill: flag(
+    '--fill <how>',
+    'keys and values of those tokens: prefill, they are computed; random, made up (default: prefill up to 4096 tokens)',
+    oneOf(['prefill', 'random']),
   ),
   steps: flag('--steps <n>', 'decode steps of a round (default: 16)', whole(1)),
   rounds: flag('--rounds <n>', 'rounds, of which medians are taken (default: 7)', whole(1)),

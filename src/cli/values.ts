@@ -31,6 +31,14 @@ export const whole =
     return refuse(where, given, `a whole number ${bound}`);
   };
 
+/** Tokens, in units of 1024 where a k follows: `4096` or `4k`. */
+export const tokens: Parser<number> = (given, where) => {
+  const thousands = /^(.*\d)k$/i.exec(given.trim());
+  const value = number(thousands ? thousands[1] : given) * (thousands ? 1024 : 1);
+  if (Number.isSafeInteger(value) && value >= 1) return value;
+  return refuse(where, given, 'a whole number of tokens of at least 1, such as 4096 or 4k');
+};
+
 export const real =
   (least: number, most = Infinity): Parser<number> =>
   (given, where) => {

@@ -1,5 +1,6 @@
 import type { BenchResult, BenchRun } from '../../bench/bench.ts';
 import { plotBench } from '../../bench/plot.ts';
+import { tokensLabel } from '../../bench/over-context.ts';
 import { bench as measure } from '../../bench/run.ts';
 import type { Spread } from '../../bench/spread.ts';
 import type { PeerRun } from '../../bench/peer-turns.ts';
@@ -17,10 +18,11 @@ export const bench = command({
   model: 'optional',
   flags: benchFlags,
   async run({ model, flags, io }) {
-    const { shape, weights, methods, plot, ...options } = flags;
+    const { shape, layers, weights, methods, plot, ...options } = flags;
     const target = {
       ...(model !== undefined && { model }),
       ...(shape !== undefined && { shape }),
+      ...(layers !== undefined && { layers }),
       ...(weights && { weights }),
       ...(methods && { methods }),
     };
@@ -38,37 +40,95 @@ export const bench = command({
   },
 });
 
-function describe({ machine, model, synthetic, runs, peers = [] }: BenchResult): string {
+function describe({ machine, model, synthetic, stack, runs, peers = [] }: BenchResult): string {
   const { cpu, threads, isa, bandwidthGBs } = machine;
   const [peer] = peers;
+  const caches = comparesCaches(runs);
   return [
     `${cpu}, ${threads} threads, ${isa}, reads ${bandwidthGBs.toFixed(1)} GB/s\n`,
-    `${model}${synthetic ? ', random weights: speed and bytes mean something, text does not' : ''}\n\n`,
+    `${model}${synthetic ? ', random weights: speed and bytes mean something, text does not' : ''}\n`,
+    ...(stack ? [`embeddings and head know ${stack.vocabulary} ids and count for nothing\n`] : []),
+    '\n',
     table([
       [
-        ...['method', 'weights', 'phase', 'batch', 'tokens/s (min–max)', 'beside the first'],
+        ...keyHeads(caches),
+        ...['tokens/s (min–max)', 'ms/token', 'beside the first'],
         ...(peer ? [`beside ${peer.name}`] : []),
         ...['read a token', 'of bandwidth', 'neurons', 'heads'],
       ],
-      ...runs.map((run) => row(run, peers)),
+      ...runs.map((run) => row(run, peers, caches)),
       ...peers.map(peerRow),
     ]),
     ...runs.flatMap(breakEven),
-    ...timesTable(runs),
+    ...(caches ? cacheTable(runs) : []),
+    ...timesTable(runs, caches),
     ...new Set(peers.map(about)),
   ].join('');
 }
 
+/** There is more to say of caches than how many tokens a prefill put into one that keeps all. */
+const comparesCaches = (runs: readonly BenchRun[]): boolean =>
+  runs.some(
+    ({ kv, filled, context }) =>
+      kv.budget !== null ||
+      kv.type !== 'f32' ||
+      filled !== 'prefill' ||
+      context !== runs[0].context,
+  );
+
+const keyHeads = (caches: boolean): string[] => [
+  ...['method', 'weights', 'phase', 'batch'],
+  ...(caches ? ['context', 'kv'] : []),
+];
+
+/** What tells a run from others. */
+const keys = (
+  { method, weights, phase, batch, context, kv }: BenchRun,
+  caches: boolean,
+): string[] => [
+  ...[method, weights, phase, String(batch)],
+  ...(caches ? [tokensLabel(context), kv.policy] : []),
+];
+
+/** What caches keep and cost, and what that brings beside one that keeps all. */
+function cacheTable(runs: readonly BenchRun[]): string[] {
+  const rows = runs
+    .filter(({ phase }) => phase === 'decode')
+    .map((run) => {
+      const { kv, besideFull, bytesPerToken, filled } = run;
+      return [
+        ...keys(run, true),
+        besideFull ? ratio(besideFull) : '',
+        kv.type,
+        String(kv.keptTokens),
+        bytes(kv.residentBytes),
+        bytes(bytesPerToken.kv),
+        filled === 'random' ? 'made up' : 'computed',
+      ];
+    });
+  const heads = ['beside full', 'type', 'tokens kept', 'in memory', 'read a token', 'content'];
+  const madeUp = runs.some(({ filled }) => filled === 'random');
+  return [
+    '\nkeys and values\n',
+    table([[...keyHeads(true), ...heads], ...rows]),
+    ...(madeUp
+      ? ['made up: random keys and values stand for those of the tokens before; steps are real\n']
+      : []),
+  ];
+}
+
 /** Where the time of decode steps goes. */
-function timesTable(runs: readonly BenchRun[]): string[] {
-  const rows = runs.flatMap(({ method, weights, batch, times }) =>
-    times ? [[method, weights, String(batch), ...Object.values(times).map(percent)]] : [],
+function timesTable(runs: readonly BenchRun[], caches: boolean): string[] {
+  const rows = runs.flatMap((run) =>
+    run.times
+      ? [[...keys(run, caches), ...Object.values<number>({ ...run.times }).map((x) => percent(x))]]
+      : [],
   );
   if (!rows.length) return [];
   const heads = ['whole matrices', 'selected rows', 'attention', 'choosing', 'the rest', 'waiting'];
   return [
     '\nwhere the time of decode steps goes\n',
-    table([['method', 'weights', 'batch', ...heads], ...rows]),
+    table([[...keyHeads(caches), ...heads], ...rows]),
   ];
 }
 
@@ -81,14 +141,14 @@ function breakEven({ method, weights, batch, breakEven: limits }: BenchRun): str
   ];
 }
 
-function row(run: BenchRun, peers: readonly PeerRun[]): string[] {
+function row(run: BenchRun, peers: readonly PeerRun[], caches: boolean): string[] {
   const { weights, predictor, kv } = run.bytesPerToken;
   const beside = peers.find(
     (peer) => peer.weights === run.weights && peer.phase === run.phase && peer.batch === run.batch,
   );
   return [
-    ...[run.method, run.weights, run.phase, String(run.batch), speed(run.tokensPerSecond)],
-    ratio(run.speedup),
+    ...keys(run, caches),
+    ...[speed(run.tokensPerSecond), rate(run.msPerToken.median), ratio(run.speedup)],
     ...(beside ? [ratio(beside.ratios[run.method])] : []),
     bytes(weights + predictor + kv),
     percent(run.bandwidthShare),
@@ -100,7 +160,16 @@ function row(run: BenchRun, peers: readonly PeerRun[]): string[] {
 function peerRow(run: PeerRun): string[] {
   const { weights, kv } = run.bytesPerToken;
   return [
-    ...[run.name, run.weights, run.phase, String(run.batch), speed(run.tokensPerSecond), '', ''],
+    ...[
+      run.name,
+      run.weights,
+      run.phase,
+      String(run.batch),
+      speed(run.tokensPerSecond),
+      '',
+      '',
+      '',
+    ],
     ...[bytes(weights + kv), percent(run.bandwidthShare)],
   ];
 }
