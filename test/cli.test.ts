@@ -4,12 +4,10 @@ import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } fr
 import { truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { PassThrough, Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, test } from 'vitest';
 import { native } from '../src/backends/native/index.ts';
-import { run } from '../src/cli/run.ts';
 import type { BenchResult, BenchRun } from '../src/bench/bench.ts';
 import type { EvaluateResult } from '../src/eval/evaluate.ts';
 import type { GenerateResult } from '../src/engine/generate.ts';
@@ -20,6 +18,7 @@ import { f32, hostTensor } from '../src/host.ts';
 import { writePredictor } from '../src/loaders/predictor.ts';
 import type { SitePredictor } from '../src/predictor.ts';
 import { isBuilt, program } from './built.ts';
+import { type Around, dejavu, dejavuJson } from './dejavu.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const bundled = join(root, 'models/books-6m');
@@ -28,39 +27,6 @@ const golden = JSON.parse(readFileSync(join(bundled, 'golden.json'), 'utf8')) as
   perplexity: Record<string, { perplexity: number; scored: number }>;
   greedy: { prompt: string; prompt_ids: number[]; ids: number[]; text: string }[];
 };
-
-interface Ran {
-  readonly status: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-interface Around {
-  readonly stdin?: Uint8Array;
-  readonly env?: Record<string, string>;
-  readonly signal?: AbortSignal;
-}
-
-async function dejavu(argv: readonly string[], around: Around = {}): Promise<Ran> {
-  const [stdout, stderr] = [new PassThrough(), new PassThrough()];
-  const [out, err] = [text(stdout), text(stderr)];
-  const status = await run(argv, {
-    stdin: Readable.from([around.stdin ?? new Uint8Array()]),
-    stdout,
-    stderr,
-    env: around.env ?? {},
-    signal: around.signal ?? new AbortController().signal,
-  });
-  stdout.end();
-  stderr.end();
-  return { status, stdout: await out, stderr: await err };
-}
-
-async function dejavuJson<T>(argv: readonly string[], around?: Around): Promise<T> {
-  const { status, stdout, stderr } = await dejavu([...argv, '--json'], around);
-  expect(status, stderr).toBe(0);
-  return JSON.parse(stdout) as T;
-}
 
 const [first] = golden.greedy;
 const greedy = ['--sparsity', 'dense', '--temperature', '0', '--max-tokens'];

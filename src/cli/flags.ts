@@ -230,7 +230,7 @@ export const chatFlags = {
   ...samplingFlags,
   maxTokens: flag(
     '--max-tokens <n>',
-    'most tokens of a reply (default: what the context has room for; where texts have no end, the context)',
+    'most tokens of a reply (default: the context, or what is left of it)',
     whole(1),
   ),
 };

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { list, oneOf, type Parser, real, share, whole, yesOrNo } from './values.ts';
+import { list, oneOf, type Parser, real, share, tokensOrShare, whole, yesOrNo } from './values.ts';
 
 const accepted: readonly [Parser<unknown>, string, unknown][] = [
   [share(), '0.3', 0.3],
@@ -8,6 +8,10 @@ const accepted: readonly [Parser<unknown>, string, unknown][] = [
   [share(), '100%', 1],
   [share(), '0', 0],
   [share(Infinity), '250%', 2.5],
+  [tokensOrShare, '1024', 1024],
+  [tokensOrShare, '20%', 0.2],
+  [tokensOrShare, '0.2', 0.2],
+  [tokensOrShare, '100%', 1 - Number.EPSILON],
   [whole(1), '007', 7],
   [whole(0), '1e3', 1000],
   [real(0), '.5', 0.5],
@@ -23,6 +27,12 @@ const refused: readonly [Parser<unknown>, string][] = [
   [share(), '-1%'],
   [share(), '%'],
   [share(), ''],
+  [tokensOrShare, '0'],
+  [tokensOrShare, '0%'],
+  [tokensOrShare, '101%'],
+  [tokensOrShare, '1.5'],
+  [tokensOrShare, '-4'],
+  [tokensOrShare, 'some'],
   [whole(1), '-1'],
   [whole(1), '1.5'],
   [whole(1), ''],

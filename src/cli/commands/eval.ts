@@ -84,6 +84,7 @@ function describe({ results, density, bytesPerToken, timing }: EvaluateResult): 
       `${bytes(bytesPerToken.weights)} (dense ${bytes(bytesPerToken.dense)})`,
     ],
     ['predictor read a token', bytes(bytesPerToken.predictor)],
+    ['cache read a token', bytes(bytesPerToken.kv)],
     ['seconds', timing.seconds.toFixed(1)],
   ]);
 }
