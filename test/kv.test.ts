@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Engine } from '../src/engine/engine.ts';
 import type { Session } from '../src/engine/session.ts';
 import type { KVOptions, KVPolicy } from '../src/kv.ts';
-import { budgetOf, createPolicy } from '../src/kv/budget.ts';
+import { budgetOf, createPolicy } from '../src/kv/parts/budget.ts';
 import { full } from '../src/kv/full.ts';
 import { policies } from '../src/kv/index.ts';
 import { dense } from '../src/sparsity/dense.ts';

@@ -3,7 +3,7 @@ import { cacheShape } from '../engine/step.ts';
 import { EngineError } from '../errors.ts';
 import type { KVPolicy } from '../kv.ts';
 import { cacheBytes } from '../kv/cache.ts';
-import { layoutOf } from '../kv/layout.ts';
+import { layoutOf } from '../kv/parts/layout.ts';
 import type { Description } from '../model.ts';
 import type { CacheType } from '../ops/attention.ts';
 

@@ -2,7 +2,7 @@ import type { Batch } from '../engine/batch.ts';
 import { uniform } from '../engine/sampler.ts';
 import type { StepTimes } from '../engine/step-times.ts';
 import type { Usage } from '../engine/usage.ts';
-import { budgetOf } from '../kv/budget.ts';
+import { budgetOf } from '../kv/parts/budget.ts';
 import type { CacheType } from '../ops/attention.ts';
 import type { Sparsity } from '../sparsity.ts';
 import type { CachePlan } from './caches.ts';

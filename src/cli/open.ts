@@ -2,7 +2,7 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Engine, type OpenOptions } from '../engine/engine.ts';
 import { EngineError } from '../errors.ts';
-import { describePolicy } from '../kv/budget.ts';
+import { describePolicy } from '../kv/parts/budget.ts';
 import { decodeText, type Io, note } from './io.ts';
 import { availableMemory } from './memory.ts';
 

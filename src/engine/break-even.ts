@@ -2,7 +2,7 @@ import type { Backend, Program } from '../backend.ts';
 import type { Cache } from '../kv.ts';
 import { createCache } from '../kv/cache.ts';
 import { full } from '../kv/full.ts';
-import { unmoved } from '../kv/layout.ts';
+import { unmoved } from '../kv/parts/layout.ts';
 import { type Command, Recorder } from '../program.ts';
 import type { Limits, Selector, Site, Sparsity } from '../sparsity.ts';
 import { byteLength, type Tensor } from '../tensor.ts';

@@ -1,5 +1,5 @@
 import { EngineError } from '../errors.ts';
-import { mostKept } from '../kv/budget.ts';
+import { mostKept } from '../kv/parts/budget.ts';
 import type { ChatTemplate, Message } from '../tokenizer/index.ts';
 import type { Engine } from './engine.ts';
 import { Generation, type GenerateOptions, type GenerateResult, type Start } from './generate.ts';

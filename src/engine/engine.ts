@@ -3,7 +3,7 @@ import { openBackend } from '../backends/index.ts';
 import { EngineError } from '../errors.ts';
 import type { KVPolicy } from '../kv.ts';
 import { cacheBytes } from '../kv/cache.ts';
-import { budgetOf } from '../kv/budget.ts';
+import { budgetOf } from '../kv/parts/budget.ts';
 import type { CacheType } from '../ops/attention.ts';
 import { locateModel } from '../hub/pull.ts';
 import { bundledModel } from '../loaders/bundled.ts';

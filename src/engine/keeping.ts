@@ -1,6 +1,6 @@
 import { EngineError } from '../errors.ts';
 import type { KVOptions, KVPolicy, PolicyKind } from '../kv.ts';
-import { createPolicy, expectOptions } from '../kv/budget.ts';
+import { createPolicy, expectOptions } from '../kv/parts/budget.ts';
 import { policies } from '../kv/index.ts';
 import type { Description } from '../model.ts';
 import { type CacheType, cacheTypes } from '../ops/attention.ts';

@@ -1,7 +1,7 @@
 import type { Backend, Program } from '../backend.ts';
 import type { Cache, CacheStep } from '../kv.ts';
 import type { CacheShape } from '../kv/cache.ts';
-import { unmoved } from '../kv/layout.ts';
+import { unmoved } from '../kv/parts/layout.ts';
 import type { Description, Family, Forward, Weights } from '../model.ts';
 import type { Read } from '../op.ts';
 import type { CacheType } from '../ops/attention.ts';

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { Engine } from '../engine/engine.ts';
 import { EngineError } from '../errors.ts';
 import { f32, i32 } from '../host.ts';
-import { createPolicy } from '../kv/budget.ts';
+import { createPolicy } from '../kv/parts/budget.ts';
 import { policies } from '../kv/index.ts';
 import { fileExists, openFolder } from '../loaders/fs.ts';
 import { readJsonFile } from '../loaders/json.ts';

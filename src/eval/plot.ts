@@ -1,4 +1,4 @@
-import { describePolicy } from '../kv/budget.ts';
+import { describePolicy } from '../kv/parts/budget.ts';
 import { chart, type Chart, chartHeight, figure, picture, short, text, ticks } from '../svg.ts';
 import type { EvaluateResult } from './evaluate.ts';
 import type { CurvePoint } from './task.ts';

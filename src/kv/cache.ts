@@ -17,9 +17,9 @@ import { rotary, rotaryAngles, rotaryAnglesInto } from '../ops/rotary.ts';
 import type { Recorder } from '../program.ts';
 import { asOperand } from '../sparsity.ts';
 import { byteLength, type Tensor } from '../tensor.ts';
-import { budgetOf } from './budget.ts';
-import { type Block, fillLedger, fillRows, randomBlock } from './fill.ts';
-import { layoutOf } from './layout.ts';
+import { budgetOf } from './parts/budget.ts';
+import { type Block, fillLedger, fillRows, randomBlock } from './parts/fill.ts';
+import { layoutOf } from './parts/layout.ts';
 
 export interface CacheShape {
   readonly layers: number;

@@ -5,7 +5,7 @@ import { EngineError } from '../errors.ts';
 import type { KVOptions, KVPolicy } from '../kv.ts';
 import { Recorder } from '../program.ts';
 import type { Tensor } from '../tensor.ts';
-import { budgetOf, createPolicy, expectOptions } from './budget.ts';
+import { budgetOf, createPolicy, expectOptions } from './parts/budget.ts';
 import { cacheBytes, createCache } from './cache.ts';
 import { policies } from './index.ts';
 

@@ -1,5 +1,5 @@
 import type { PolicyKind } from '../kv.ts';
-import { defaultBudget } from './budget.ts';
+import { defaultBudget } from './parts/budget.ts';
 
 /** Queries that observe, and so the tokens that are kept whatever they receive (SnapKV, section 4). */
 const observing = 32;

@@ -1,5 +1,5 @@
 import type { PolicyKind } from '../kv.ts';
-import { defaultBudget } from './budget.ts';
+import { defaultBudget } from './parts/budget.ts';
 
 /**
  * StreamingLLM (arXiv 2309.17453): keeps the first tokens, the attention sinks, and the last ones; positions

@@ -1,5 +1,5 @@
 import type { PolicyKind } from '../kv.ts';
-import { defaultBudget } from './budget.ts';
+import { defaultBudget } from './parts/budget.ts';
 
 /**
  * TOVA (arXiv 2401.06104): keeps the tokens that the latest query looks at most, by the mean over all heads of

@@ -1,5 +1,5 @@
 import type { PolicyKind } from '../kv.ts';
-import { defaultBudget } from './budget.ts';
+import { defaultBudget } from './parts/budget.ts';
 
 /**
  * Keeps the last tokens alone. The control beside `streaming`: it loses the first tokens, on which trained

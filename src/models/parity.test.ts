@@ -5,7 +5,7 @@ import { backends } from '../backends/index.ts';
 import { f32, i32 } from '../host.ts';
 import { createCache } from '../kv/cache.ts';
 import { full } from '../kv/full.ts';
-import { unmoved } from '../kv/layout.ts';
+import { unmoved } from '../kv/parts/layout.ts';
 import { type Checkpoint, loadCheckpoint } from '../loaders/checkpoint.ts';
 import { readSafetensors } from '../loaders/files.ts';
 import type { Forward } from '../model.ts';

@@ -2,7 +2,7 @@ import type { Backend } from '../backend.ts';
 import { cacheShape, type Model } from '../engine/step.ts';
 import { createCache } from '../kv/cache.ts';
 import { full } from '../kv/full.ts';
-import { unmoved } from '../kv/layout.ts';
+import { unmoved } from '../kv/parts/layout.ts';
 import { Recorder } from '../program.ts';
 import { dense } from '../sparsity/dense.ts';
 import { baseOf, type Tensor } from '../tensor.ts';

@@ -1,7 +1,7 @@
 import type { Backend, Program } from '../backend.ts';
 import { createCache } from '../kv/cache.ts';
 import { full } from '../kv/full.ts';
-import { unmoved } from '../kv/layout.ts';
+import { unmoved } from '../kv/parts/layout.ts';
 import { Recorder } from '../program.ts';
 import type { Site, Sparsity } from '../sparsity.ts';
 import type { Tensor } from '../tensor.ts';

@@ -1,4 +1,4 @@
-import type { KVPolicy, Layout, StepRows } from '../kv.ts';
+import type { KVPolicy, Layout, StepRows } from '../../kv.ts';
 import { budgetOf } from './budget.ts';
 
 /**

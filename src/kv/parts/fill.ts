@@ -1,8 +1,8 @@
-import type { Backend } from '../backend.ts';
-import { hostTensor, rowWriter } from '../host.ts';
-import type { KVPolicy } from '../kv.ts';
-import type { Ledger } from '../ops/evict.ts';
-import { reshape, size, slice, type Tensor } from '../tensor.ts';
+import type { Backend } from '../../backend.ts';
+import { hostTensor, rowWriter } from '../../host.ts';
+import type { KVPolicy } from '../../kv.ts';
+import type { Ledger } from '../../ops/evict.ts';
+import { reshape, size, slice, type Tensor } from '../../tensor.ts';
 
 /** Numbers in [0, 1). */
 export type Random = () => number;

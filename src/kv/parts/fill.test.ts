@@ -1,13 +1,13 @@
 import { expect, it } from 'vitest';
-import { reference } from '../backends/reference/index.ts';
-import type { KVPolicy } from '../kv.ts';
-import type { CacheType } from '../ops/attention.ts';
-import { cacheTypes } from '../ops/attention.ts';
-import { rowReader } from '../host.ts';
+import { reference } from '../../backends/reference/index.ts';
+import type { KVPolicy } from '../../kv.ts';
+import type { CacheType } from '../../ops/attention.ts';
+import { cacheTypes } from '../../ops/attention.ts';
+import { rowReader } from '../../host.ts';
 import { createPolicy } from './budget.ts';
-import { createCache } from './cache.ts';
+import { createCache } from '../cache.ts';
 import { fillLedger, fillRows, randomBlock } from './fill.ts';
-import { policies } from './index.ts';
+import { policies } from '../index.ts';
 
 /** Numbers in [0, 1), the same in every run. */
 function sequence(): () => number {

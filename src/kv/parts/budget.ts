@@ -1,5 +1,5 @@
-import { EngineError } from '../errors.ts';
-import type { KVOptions, KVPolicy, PolicyKind } from '../kv.ts';
+import { EngineError } from '../../errors.ts';
+import type { KVOptions, KVPolicy, PolicyKind } from '../../kv.ts';
 
 /** Tokens a policy keeps unless told otherwise: StreamingLLM's 4 + 1020. */
 export const defaultBudget = (context: number): number => Math.min(1024, context);
