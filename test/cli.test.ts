@@ -442,6 +442,7 @@ const refusals: Refusal[] = [
   request('perplexity without a text', ['eval', 'books-6m', '--tasks', 'perplexity']),
   request('train without a text', ['train', 'books-6m']),
   request('bench of nothing', ['bench']),
+  request('a rank for predictors of a model', ['bench', 'books-6m', '--rank', '64']),
   request('a batch of no text', ['bench', 'books-6m', '--batch', '4,0']),
   request('a break-even that is no share', ['bench', 'books-6m', '--break-even', 'never']),
   {

@@ -25,6 +25,8 @@ export interface BenchTarget {
   readonly model?: string;
   /** … or a shape, with synthetic weights. */
   readonly shape?: string;
+  /** Rank of a shape's predictors of neurons. Default 128. */
+  readonly rank?: number;
   /** Weight types to measure in turn. Default: f32 and int8. */
   readonly weights?: readonly BenchWeights[];
   /** Methods to compare; the first is what others are compared with. */
@@ -38,11 +40,16 @@ export async function bench(
   target: BenchTarget,
   options: BenchOptions & OpenOptions = {},
 ): Promise<BenchResult> {
-  const { model, shape, weights: types = ['f32', 'int8'] } = target;
+  const { model, shape, rank, weights: types = ['f32', 'int8'] } = target;
   if ((model === undefined) === (shape === undefined))
     throw new EngineError(
       'BAD_REQUEST',
       'bench: expected either a model or --shape NAME, and not both',
+    );
+  if (rank !== undefined && shape === undefined)
+    throw new EngineError(
+      'BAD_REQUEST',
+      `bench: --rank is ${rank}, but predictors of a model have the ranks they were trained for; it goes with --shape`,
     );
   const { context, steps, sizes } = measures(options);
   const runs: BenchRun[] = [];
@@ -80,6 +87,7 @@ export async function bench(
       const subject = syntheticSubject(found, backend, {
         weights: weights === 'auto' ? 'f16' : weights,
         names,
+        rank,
         ...(memoryLimit === undefined ? {} : { memoryLimit }),
       });
       try {

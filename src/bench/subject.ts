@@ -40,7 +40,10 @@ export function engineSubject(engine: Engine, names: readonly string[]): Subject
   };
 }
 
-/** Rank of a synthetic predictor: what training would choose for large models. */
+/**
+ * Rank of a synthetic predictor of neurons unless another is asked for: that of LLM in a flash for
+ * OPT-6.7B (arXiv 2312.11514), the lowest that anybody reports. `train` goes up to 256.
+ */
 const syntheticRank = 128;
 
 /**
@@ -56,10 +59,12 @@ export function syntheticSubject(
   options: {
     weights: WeightType;
     names: readonly string[];
+    /** Of predictors of neurons. Default 128. */
+    rank?: number | undefined;
     memoryLimit?: number;
   },
 ): Subject {
-  const { weights: dtype, names, memoryLimit } = options;
+  const { weights: dtype, names, rank = syntheticRank, memoryLimit } = options;
   const model = syntheticCheckpoint(shape.config, backend, {
     dtype,
     ...(memoryLimit === undefined ? {} : { memoryLimit }),
@@ -72,7 +77,7 @@ export function syntheticSubject(
     const quantile = normalQuantile(1 - neuronShare(shape, layer, layers, 1));
     backend.write(bias, new Float32Array(neurons).fill(-quantile));
   }
-  const predictor = randomPredictor(backend, description, shape);
+  const predictor = randomPredictor(backend, description, shape, rank);
   const context: MethodContext = {
     backend,
     description,
@@ -112,7 +117,12 @@ const chargedInFull = (method: Sparsity): Sparsity => ({
 });
 
 /** Predictors with random weights: what they select is meaningless, what they cost is real. */
-function randomPredictor(backend: Backend, description: Description, shape: Shape): Predictor {
+function randomPredictor(
+  backend: Backend,
+  description: Description,
+  shape: Shape,
+  rank: number,
+): Predictor {
   const { layers, hiddenSize, neurons, heads } = description;
   const random = uniform(1);
   const owned: Tensor[] = [];
@@ -137,7 +147,7 @@ function randomPredictor(backend: Backend, description: Description, shape: Shap
     upBias: place('f32', [units]),
   });
   const nets = Array.from({ length: layers }, (_, layer) => ({
-    neurons: net(neurons, syntheticRank),
+    neurons: net(neurons, rank),
     heads: layer === 0 || shape.heads === 1 ? undefined : net(heads, headRank(description)),
   }));
   return {

@@ -290,6 +290,7 @@ const breakEven: Parser<BreakEvenRule> = (given, where) => {
 export const benchFlags = {
   ...backendFlags,
   shape: flag('--shape <name>', 'a model of random weights in this shape, e.g. opt-1.3b', text),
+  rank: flag('--rank <n>', "rank of a shape's predictors of neurons (default: 128)", whole(1)),
   weights: flag(
     '--weights <types>',
     'types of weights to measure, e.g. f32,int8 (default: f32,int8)',

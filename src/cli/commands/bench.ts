@@ -17,10 +17,11 @@ export const bench = command({
   model: 'optional',
   flags: benchFlags,
   async run({ model, flags, io }) {
-    const { shape, weights, methods, plot, ...options } = flags;
+    const { shape, rank, weights, methods, plot, ...options } = flags;
     const target = {
       ...(model !== undefined && { model }),
       ...(shape !== undefined && { shape }),
+      ...(rank !== undefined && { rank }),
       ...(weights && { weights }),
       ...(methods && { methods }),
     };
