@@ -52,6 +52,14 @@ test('tokens around a text are those the configuration says', () => {
   expect(tokenizerOf('plain').encode('<s>', { special: false })).toEqual([1]);
 });
 
+test.each(['plain', 'unigram'])('%s: U+FEFF, spelled in bytes, stays', (name) => {
+  const tokenizer = tokenizerOf(name);
+  const ids = tokenizer.encode('\ufeffa \ufeff', { special: false });
+  expect(tokenizer.decode(ids)).toBe('\ufeffa \ufeff');
+  const stream = tokenizer.stream();
+  expect(ids.map((id) => stream.push(id)).join('') + stream.end()).toBe('\ufeffa \ufeff');
+});
+
 test('tokens that were added follow the others', () => {
   const added_tokens_decoder = {
     420: { content: '<|turn|>', special: true },

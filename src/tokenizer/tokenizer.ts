@@ -1,5 +1,6 @@
 import { Tokenizer as Library } from '@huggingface/tokenizers';
 import { EngineError } from '../errors.ts';
+import { keepByteOrderMarks } from './byte-order-mark.ts';
 import { type ChatTemplate, readChatTemplate } from './chat-template.ts';
 import { cutLongPieces } from './pieces.ts';
 import { divideByScores } from './unigram.ts';
@@ -40,6 +41,7 @@ export function createTokenizer(json: unknown, config: unknown, where: string): 
     library = new Library(json as object, config as object);
     cutLongPieces(library, json);
     divideByScores(library, json);
+    keepByteOrderMarks(library);
   } catch (cause) {
     throw new EngineError(
       'NO_TOKENIZER',
