@@ -17,6 +17,8 @@ export interface PredictorFile {
 export interface Provenance {
   /** sha256 of the checkpoint it was trained for. */
   readonly modelHash: string;
+  /** `SCHEME:` and the sha256 of samples of it, which a start compares; absent from older files. */
+  readonly modelSample?: string | undefined;
   readonly family: string;
   /** sha256 of the calibration text's ids. */
   readonly textHash: string;

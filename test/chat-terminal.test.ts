@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, expect, onTestFinished, test } from 'vitest';
+import { afterAll, expect, onTestFailed, onTestFinished, test } from 'vitest';
 import { isBuilt, program } from './built.ts';
 
 const { stdout: version } = spawnSync('script', ['--version'], { encoding: 'utf8' });
@@ -41,6 +41,7 @@ class Terminal {
       this.#heard();
     });
     onTestFinished(() => void this.#child.kill());
+    onTestFailed(() => console.log(this.#screen));
   }
 
   /** Until the screen shows it, after what was shown before; returns what came until then. */

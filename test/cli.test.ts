@@ -436,6 +436,7 @@ const refusals: Refusal[] = [
   request('perplexity without a text', ['eval', 'books-6m', '--tasks', 'perplexity']),
   request('train without a text', ['train', 'books-6m']),
   request('bench of nothing', ['bench']),
+  request('a rank for predictors of a model', ['bench', 'books-6m', '--rank', '64']),
   request('a batch of no text', ['bench', 'books-6m', '--batch', '4,0']),
   request('a context that is no number of tokens', ['bench', 'books-6m', '--context', '4k,8q']),
   request('a policy with half a budget', ['bench', 'books-6m', '--kv', 'full,h2o=']),

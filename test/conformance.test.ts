@@ -289,6 +289,35 @@ describe.each(native.isas())('identities, %s', (isa) => {
       });
     },
   );
+
+  it.each([40, 128, 500])(
+    'linear: rounded rows of %i have the same bits in any company',
+    async (E) => {
+      const [N, T] = [75, 5];
+      const params = { activation: 0, block: 1 };
+      for (const type of weightTypes.filter(isQuantized)) {
+        const w = random.numbers([N, E], type);
+        const x = random.numbers([T, E], 'int8');
+        const select = random.selection(1, N, 0.5);
+        const each = x.bytes.length / T;
+        const together = await runOp(many, linearOp, { x, w, y: output([T, N]) }, params);
+        for (let t = 0; t < T; t++) {
+          const row = { ...x, shape: [1, E], bytes: x.bytes.slice(t * each, (t + 1) * each) };
+          const wanted = f32(together.y).subarray(t * N, (t + 1) * N);
+          const alone = await runOp(many, linearOp, { x: row, w, y: output([1, N]) }, params);
+          expect(f32(alone.y)).toEqual(wanted);
+          const some = await runOp(
+            many,
+            linearOp,
+            { x: row, w, select, y: output([1, N]) },
+            params,
+          );
+          for (const n of u32(select).subarray(1, 1 + u32(select)[0]))
+            expect(f32(some.y)[n]).toBe(wanted[n]);
+        }
+      }
+    },
+  );
 });
 
 describe.skipIf(native.isas().length === 0)('the native backend', () => {

@@ -14,7 +14,7 @@ import { run } from '../src/cli/run.ts';
 import { Engine, type OpenOptions } from '../src/engine/engine.ts';
 import { inspect } from '../src/engine/inspect.ts';
 import { loadCheckpoint } from '../src/loaders/checkpoint.ts';
-import { hashCheckpoint } from '../src/loaders/open.ts';
+import { hashCheckpoint } from '../src/loaders/identity.ts';
 import { writePredictor } from '../src/loaders/predictor.ts';
 import { Inputs } from '../src/ops/cases.ts';
 import type { PredictorFile, SitePredictor } from '../src/predictor.ts';

@@ -7,8 +7,9 @@
 namespace dejavu {
 
 namespace {
-// About 20 microseconds: longer than most stages, shorter than a time slice.
-constexpr int spins = 500;
+// How long a thread waits for a stage before it falls asleep, longer than most stages: it would wake tens of
+// microseconds late, and waking it costs another thread as much. Soon others may have the processor.
+constexpr int64_t awake_nanoseconds = 200'000, alone_nanoseconds = 20'000;
 
 inline void pause() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -105,9 +106,13 @@ void Pool::finish(Run& run) {
 
 void Pool::wait_for_stage_after(const Run& run, uint64_t stage) {
   const auto moved = [&] { return run.ticket.load() >> 32 != stage || stop_.load(); };
-  for (int i = 0; i < spins; i++) {
-    if (moved()) return;
-    pause();
+  const int64_t start = now();
+  for (int64_t waited = 0; waited < awake_nanoseconds; waited = now() - start) {
+    for (int i = 0; i < 16; i++) {
+      if (moved()) return;
+      pause();
+    }
+    if (waited > alone_nanoseconds) std::this_thread::yield();
   }
   sleepers_.fetch_add(1);
   {

@@ -90,6 +90,11 @@ static inline float peak(V a) {
   s = _mm_max_ps(s, _mm_movehl_ps(s, s));
   return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
 }
+static inline V sum_each(const V* rows) {
+  float sums[W];
+  for (int i = 0; i < W; i++) sums[i] = sum(rows[i]);
+  return load(sums);
+}
 
 static inline int64_t keep_above(uint32_t* out, V v, V threshold, uint32_t base) {
   unsigned chosen =

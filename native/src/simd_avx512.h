@@ -75,6 +75,29 @@ static inline V where_positive(V x, V a, V b) {
 }
 static inline float sum(V a) { return _mm512_reduce_add_ps(a); }
 static inline float peak(V a) { return _mm512_reduce_max_ps(a); }
+// The sums of W vectors, with the bits of `sum`: halves added, and again, each time two vectors in one.
+static inline V sum_each(const V* rows) {
+  V halves[8], quarters[4], pairs[2];
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; i++)
+    halves[i] = add(_mm512_shuffle_f32x4(rows[2 * i], rows[2 * i + 1], 0x44),
+                    _mm512_shuffle_f32x4(rows[2 * i], rows[2 * i + 1], 0xee));
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; i++)
+    quarters[i] = add(_mm512_shuffle_f32x4(halves[2 * i], halves[2 * i + 1], 0x88),
+                      _mm512_shuffle_f32x4(halves[2 * i], halves[2 * i + 1], 0xdd));
+  const auto two = [](V a, V b, bool high) {
+    const __m512d x = _mm512_castps_pd(a), y = _mm512_castps_pd(b);
+    return _mm512_castpd_ps(high ? _mm512_unpackhi_pd(x, y) : _mm512_unpacklo_pd(x, y));
+  };
+  for (int i = 0; i < 2; i++)
+    pairs[i] = add(two(quarters[2 * i], quarters[2 * i + 1], false),
+                   two(quarters[2 * i], quarters[2 * i + 1], true));
+  const V sums = add(_mm512_shuffle_ps(pairs[0], pairs[1], 0x88),
+                     _mm512_shuffle_ps(pairs[0], pairs[1], 0xdd));
+  return _mm512_permutexvar_ps(
+      _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), sums);
+}
 
 // Writes the places (from `base` on) of lanes with v > threshold; returns their number.
 static inline int64_t keep_above(uint32_t* out, V v, V threshold, uint32_t base) {

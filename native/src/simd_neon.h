@@ -77,6 +77,11 @@ static inline V pow2(V n) {
 static inline V where_positive(V x, V a, V b) { return vbslq_f32(vcgtq_f32(x, zero()), a, b); }
 static inline float sum(V a) { return vaddvq_f32(a); }
 static inline float peak(V a) { return vmaxvq_f32(a); }
+static inline V sum_each(const V* rows) {
+  float sums[W];
+  for (int i = 0; i < W; i++) sums[i] = sum(rows[i]);
+  return load(sums);
+}
 
 static inline int64_t keep_above(uint32_t* out, V v, V threshold, uint32_t base) {
   uint32_t chosen[W];

@@ -123,6 +123,11 @@ static inline float peak(V a) {
   for (int i = 1; i < W; i++) top = a.lane[i] > top ? a.lane[i] : top;
   return top;
 }
+static inline V sum_each(const V* rows) {
+  float sums[W];
+  for (int i = 0; i < W; i++) sums[i] = sum(rows[i]);
+  return load(sums);
+}
 
 static inline int64_t keep_above(uint32_t* out, V v, V threshold, uint32_t base) {
   int64_t count = 0;

@@ -29,6 +29,8 @@ export interface BenchTarget {
   readonly shape?: string;
   /** Only so many first layers of the shape, without the weight of embeddings and head. Default: all of it. */
   readonly layers?: number;
+  /** Rank of a shape's predictors of neurons. Default 128. */
+  readonly rank?: number;
   /** Weight types to measure in turn. Default: f32 and int8. */
   readonly weights?: readonly BenchWeights[];
   /** Methods to compare; the first is what others are compared with. */
@@ -45,7 +47,7 @@ export async function bench(
   target: BenchTarget,
   options: BenchRunOptions = {},
 ): Promise<BenchResult> {
-  const { model, shape, layers, weights: types = ['f32', 'int8'] } = target;
+  const { model, shape, layers, rank, weights: types = ['f32', 'int8'] } = target;
   if ((model === undefined) === (shape === undefined))
     throw new EngineError(
       'BAD_REQUEST',
@@ -55,6 +57,11 @@ export async function bench(
     throw new EngineError(
       'BAD_REQUEST',
       'bench: --layers is given without --shape, expected a shape to take the first layers of; leave it out',
+    );
+  if (rank !== undefined && shape === undefined)
+    throw new EngineError(
+      'BAD_REQUEST',
+      `bench: --rank is ${rank}, but predictors of a model have the ranks they were trained for; it goes with --shape`,
     );
   const { steps, sizes, caches } = measures(options);
   const { contexts } = caches;
@@ -100,6 +107,7 @@ export async function bench(
       const subject = syntheticSubject(found, backend, {
         weights: weights === 'auto' ? 'f16' : weights,
         names,
+        rank,
         memoryLimit,
         expect: (description, weightBytes) =>
           void planBench(options, names.length, description, weightBytes),

@@ -41,7 +41,10 @@ export function engineSubject(engine: Engine, names: readonly string[]): Subject
   };
 }
 
-/** Rank of a synthetic predictor: what training would choose for large models. */
+/**
+ * Rank of a synthetic predictor of neurons unless another is asked for: that of LLM in a flash for
+ * OPT-6.7B (arXiv 2312.11514), the lowest that anybody reports. `train` goes up to 256.
+ */
 const syntheticRank = 128;
 
 /**
@@ -57,9 +60,11 @@ export function syntheticSubject(
   options: {
     weights: WeightType;
     names: readonly string[];
+    /** Of predictors of neurons. Default 128. */
+    rank?: number | undefined;
   } & Pick<SyntheticOptions, 'memoryLimit' | 'expect'>,
 ): Subject {
-  const { weights: dtype, names, ...limits } = options;
+  const { weights: dtype, names, rank = syntheticRank, ...limits } = options;
   const model = syntheticCheckpoint(shape.config, backend, { dtype, ...limits });
   const { description } = model;
   const { layers, neurons, heads } = description;
@@ -69,7 +74,7 @@ export function syntheticSubject(
     const quantile = normalQuantile(1 - neuronShare(shape, layer, 1));
     backend.write(bias, new Float32Array(neurons).fill(-quantile));
   }
-  const predictor = randomPredictor(backend, description, shape);
+  const predictor = randomPredictor(backend, description, shape, rank);
   const context: MethodContext = {
     backend,
     description,
@@ -109,7 +114,12 @@ const chargedInFull = (method: Sparsity): Sparsity => ({
 });
 
 /** Predictors with random weights: what they select is meaningless, what they cost is real. */
-function randomPredictor(backend: Backend, description: Description, shape: Shape): Predictor {
+function randomPredictor(
+  backend: Backend,
+  description: Description,
+  shape: Shape,
+  rank: number,
+): Predictor {
   const { layers, hiddenSize, neurons, heads } = description;
   const random = uniform(1);
   const owned: Tensor[] = [];
@@ -134,7 +144,7 @@ function randomPredictor(backend: Backend, description: Description, shape: Shap
     upBias: place('f32', [units]),
   });
   const nets = Array.from({ length: layers }, (_, layer) => ({
-    neurons: net(neurons, syntheticRank),
+    neurons: net(neurons, rank),
     heads: layer === 0 || shape.heads === 1 ? undefined : net(heads, headRank(description)),
   }));
   return {

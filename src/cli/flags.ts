@@ -341,6 +341,7 @@ export const benchFlags = {
     'of the shape, its first n layers, with next to no embeddings and head (default: all)',
     whole(1),
   ),
+  rank: flag('--rank <n>', "rank of a shape's predictors of neurons (default: 128)", whole(1)),
   weights: flag(
     '--weights <types>',
     'types of weights to measure, e.g. f32,int8 (default: f32,int8)',

@@ -10,7 +10,7 @@ import { bundledModel } from '../loaders/bundled.ts';
 import { type Checkpoint, loadCheckpoint } from '../loaders/checkpoint.ts';
 import type { WeightType } from '../loaders/convert.ts';
 import { fileExists, folderOf } from '../loaders/fs.ts';
-import { isCheckpoint } from '../loaders/open.ts';
+import { isCheckpoint } from '../loaders/identity.ts';
 import { predictorBeside, readPredictor } from '../loaders/predictor.ts';
 import type { Description } from '../model.ts';
 import type { Predictor, PredictorFile } from '../predictor.ts';
@@ -290,7 +290,7 @@ async function predictorFor(
 ): Promise<PredictorFile> {
   const predictor = await readPredictor(file, description);
   const { modelHash } = predictor.provenance;
-  if (await isCheckpoint(model, modelHash)) return predictor;
+  if (await isCheckpoint(model, predictor.provenance)) return predictor;
   throw new EngineError(
     'BAD_PREDICTOR',
     `${file}: made for other weights (hash ${modelHash.slice(0, 12)}), expected those of ${model}, or those they were quantized from; train one for this model with "dejavu train"`,

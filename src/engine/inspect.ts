@@ -2,7 +2,8 @@ import { locateModel } from '../hub/pull.ts';
 import { bundledModel } from '../loaders/bundled.ts';
 import { storedWeights } from '../loaders/checkpoint.ts';
 import { fileExists } from '../loaders/fs.ts';
-import { isCheckpoint, openCheckpoint } from '../loaders/open.ts';
+import { isCheckpoint } from '../loaders/identity.ts';
+import { openCheckpoint } from '../loaders/open.ts';
 import { predictorBeside, readPredictor } from '../loaders/predictor.ts';
 import type { Description } from '../model.ts';
 import type { Provenance } from '../predictor.ts';
@@ -63,7 +64,7 @@ async function inspectPredictor(
     shares.reduce((a, b) => a + b, 0) / shares.length;
   return {
     file,
-    matches: await isCheckpoint(model, provenance.modelHash),
+    matches: await isCheckpoint(model, provenance),
     weightBytes: nets
       .flatMap((net) => (net ? [net.down, net.downBias, net.up, net.upBias] : []))
       .reduce((sum, { bytes }) => sum + bytes.length, 0),

@@ -10,7 +10,7 @@ import { f32, hostTensor, rowReader, rowWriter } from '../host.ts';
 import type { HostTensor } from '../op.ts';
 import { quantizedTypes, size, type Tensor } from '../tensor.ts';
 import { loadCheckpoint } from './checkpoint.ts';
-import { hashCheckpoint } from './open.ts';
+import { hashCheckpoint } from './identity.ts';
 import type { FileType, WeightType } from './convert.ts';
 import { readSafetensors, writeSafetensors } from './files.ts';
 import { syntheticCheckpoint } from './synthetic.ts';

@@ -23,6 +23,7 @@ const site = <T extends z.ZodType>(value: T) => z.object({ neurons: value, heads
 
 const provenance = z.object({
   modelHash: z.string(),
+  modelSample: z.string().optional(),
   family: z.string(),
   textHash: z.string(),
   tokens: z.int().nonnegative(),

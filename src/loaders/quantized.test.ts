@@ -8,7 +8,7 @@ import { reference } from '../backends/reference/index.ts';
 import type { WeightType } from './convert.ts';
 import { quantize } from '../quantize/quantize.ts';
 import { loadCheckpoint } from './checkpoint.ts';
-import { hashCheckpoint, isCheckpoint } from './open.ts';
+import { hashCheckpoint, isCheckpoint, sampleCheckpoint } from './identity.ts';
 import { codeOf } from '../../test/code-of.ts';
 
 const source = fileURLToPath(new URL('../../test/data/parity/llama-bias', import.meta.url));
@@ -272,8 +272,16 @@ test('what does not fit is refused before anything is allocated', async () => {
 });
 
 test('it goes by its own hash and by that of its source', async () => {
-  expect(await isCheckpoint(whole, await hashCheckpoint(source))).toBe(true);
-  expect(await isCheckpoint(whole, await hashCheckpoint(whole))).toBe(true);
-  expect(await isCheckpoint(source, await hashCheckpoint(source))).toBe(true);
-  expect(await isCheckpoint(source, await hashCheckpoint(whole))).toBe(false);
+  const identities = async (path: string) => {
+    const modelHash = await hashCheckpoint(path);
+    return [{ modelHash }, { modelHash, modelSample: await sampleCheckpoint(path) }];
+  };
+  for (const identity of await identities(source)) {
+    expect(await isCheckpoint(whole, identity)).toBe(true);
+    expect(await isCheckpoint(source, identity)).toBe(true);
+  }
+  for (const identity of await identities(whole)) {
+    expect(await isCheckpoint(whole, identity)).toBe(true);
+    expect(await isCheckpoint(source, identity)).toBe(false);
+  }
 });

@@ -106,6 +106,7 @@ export const linearOp: Op<'x' | 'w' | 'bias' | 'select' | 'y', 'activation' | 'b
           make(1, 1, 1, { x: 'int8', w }),
           make(1, 31, 5, { x: 'int8', w, bias: true, activation: 'relu' }),
           make(1, 96, 33, { x: 'int8', w }),
+          make(1, 128, 70, { x: 'int8', w, bias: true }),
           make(3, 301, 17, { x: 'int8', w, activation: 'silu' }),
           make(9, 1100, 7, { x: 'int8', w }),
           make(1, 257, 40, { x: 'int8', w, share: 0 }),

@@ -5,6 +5,7 @@ import { formerSplits, type WordSplit, wordSplits } from './pre-tokenizers.ts';
 import {
   addedTokens,
   idsOf,
+  bpe,
   type Piece,
   pieceTypes,
   sentencePieceTokenizer,
@@ -52,6 +53,7 @@ const makers: Readonly<Record<string, (m: Metadata, pieces: readonly Piece[]) =>
         removeSpaces: m.flag('tokenizer.ggml.remove_extra_whitespaces') ?? false,
         ...around(m, true),
       },
+      bpe,
       m.where,
     ),
   gpt2: (m, pieces) => {

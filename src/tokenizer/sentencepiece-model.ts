@@ -1,10 +1,13 @@
 import { z } from 'zod';
 import { EngineError } from '../errors.ts';
 import {
+  bpe,
   type Piece,
+  type PieceModel,
   pieceTypes,
   type SentencePieceOptions,
   sentencePieceTokenizer,
+  unigram,
 } from './sentencepiece.ts';
 
 /** What LlamaTokenizer takes from tokenizer_config.json beside the model. */
@@ -21,7 +24,7 @@ const settings = z.object({
 
 /** The tokenizer.json that a tokenizer.model stands for. Throws `NO_TOKENIZER`. */
 export function sentencePieceJson(bytes: Uint8Array, config: unknown, where: string): unknown {
-  const { pieces, options, beginId, endId } = readSentencePiece(bytes, where);
+  const { pieces, options, model, beginId, endId } = readSentencePiece(bytes, where);
   const parsed = settings.safeParse(config);
   if (!parsed.success)
     throw new EngineError(
@@ -48,6 +51,7 @@ export function sentencePieceJson(bytes: Uint8Array, config: unknown, where: str
       begin: add_bos_token ? beginId : undefined,
       end: add_eos_token ? endId : undefined,
     },
+    model,
     where,
   );
 }
@@ -56,6 +60,7 @@ export function sentencePieceJson(bytes: Uint8Array, config: unknown, where: str
 interface SentencePieceModel {
   readonly pieces: readonly Piece[];
   readonly options: Pick<SentencePieceOptions, 'addPrefix' | 'removeSpaces'>;
+  readonly model: PieceModel;
   readonly beginId: number;
   readonly endId: number;
 }
@@ -74,20 +79,22 @@ function readSentencePiece(bytes: Uint8Array, where: string): SentencePieceModel
     );
   };
   const damaged = (): never => refuse('is damaged or no SentencePiece model', 'tokenizer.model');
-  const model = fieldsOf(bytes, damaged);
-  const trainer = fieldsOf(lastBytes(model, 2), damaged);
-  const normalizer = fieldsOf(lastBytes(model, 3), damaged);
+  const all = fieldsOf(bytes, damaged);
+  if (![2, 3].every((part) => all.some(({ number }) => number === part))) damaged();
+  const trainer = fieldsOf(lastBytes(all, 2), damaged);
+  const normalizer = fieldsOf(lastBytes(all, 3), damaged);
 
   const kind = lastNumber(trainer, 3, 1);
-  if (kind !== 2)
-    refuse(`is a model of type ${modelTypes[kind] ?? kind}`, 'BPE, as Llama and Mistral have it');
+  const model =
+    pieceModels[kind] ??
+    refuse(`is a model of type ${otherModels[kind] ?? kind}`, 'BPE or Unigram');
   if (lastNumber(trainer, 24, 0)) refuse('puts spaces at the end of words', 'spaces before words');
   if (lastBytes(normalizer, 2).length)
     refuse('normalizes characters by a table', 'texts that are taken as they are');
   if (!lastNumber(normalizer, 5, 1)) refuse('leaves spaces as they are', 'spaces as ▁');
 
   const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-  const pieces = model.flatMap(({ number, value }): Piece[] => {
+  const pieces = all.flatMap(({ number, value }): Piece[] => {
     if (number !== 1) return [];
     const fields = fieldsOf(value instanceof Uint8Array ? value : damaged(), damaged);
     const score = lastBytes(fields, 2);
@@ -114,9 +121,12 @@ function readSentencePiece(bytes: Uint8Array, where: string): SentencePieceModel
   const symbols = pieces.some(({ type }) => type === pieceTypes.userDefined);
   if (symbols && (options.addPrefix || options.removeSpaces))
     refuse('has symbols of its own and changes spaces', 'one of both');
+  // SentencePiece scores them by their length, and may prefer other pieces.
+  if (symbols && model === unigram) refuse('has symbols of its own', 'a Unigram model without');
   return {
     pieces,
     options,
+    model,
     beginId: lastNumber(trainer, 41, 1),
     endId: lastNumber(trainer, 42, 2),
   };
@@ -125,7 +135,8 @@ function readSentencePiece(bytes: Uint8Array, where: string): SentencePieceModel
 const f32At = ({ buffer, byteOffset }: Uint8Array): number =>
   new DataView(buffer, byteOffset, 4).getFloat32(0, true);
 
-const modelTypes: Readonly<Record<number, string>> = { 1: 'Unigram', 3: 'word', 4: 'char' };
+const pieceModels: Readonly<Record<number, PieceModel>> = { 1: unigram, 2: bpe };
+const otherModels: Readonly<Record<number, string>> = { 3: 'word', 4: 'char' };
 
 interface Field {
   readonly number: number;

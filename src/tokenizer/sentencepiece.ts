@@ -12,7 +12,7 @@ export const pieceTypes = {
 
 export interface Piece {
   readonly text: string;
-  /** The highest is merged first. */
+  /** Of BPE: the highest is merged first. Of Unigram: the logarithm of its probability. */
   readonly score: number;
   readonly type: number;
 }
@@ -27,19 +27,44 @@ export interface SentencePieceOptions {
   readonly end: number | undefined;
 }
 
+/** How pieces make up a text: the `model` of a tokenizer.json. */
+export type PieceModel = (
+  pieces: readonly Piece[],
+  ids: Readonly<Record<string, number>>,
+) => unknown;
+
 /**
- * The tokenizer.json that a SentencePiece vocabulary of BPE stands for: as Llama 2's was converted.
- *
  * SentencePiece merges the two neighbours whose union has the highest score; a merge is every way to
  * divide a piece into two, in order of scores. Characters without a piece become bytes.
  */
+export const bpe: PieceModel = (pieces, ids) => ({
+  type: 'BPE',
+  unk_token: pieces.find(({ type }) => type === pieceTypes.unknown)?.text ?? null,
+  fuse_unk: true,
+  byte_fallback: pieces.some(({ type }) => type === pieceTypes.byte),
+  vocab: ids,
+  merges: mergesOf(pieces),
+});
+
+/** The pieces of the highest scores together, as unigram.ts finds them. */
+export const unigram: PieceModel = (pieces) => ({
+  type: 'Unigram',
+  unk_id: pieces.findIndex(({ type }) => type === pieceTypes.unknown),
+  byte_fallback: pieces.some(({ type }) => type === pieceTypes.byte),
+  vocab: pieces.map(({ text, score }) => [text, score]),
+  sentencepiece: {
+    unmatched: pieces.flatMap(({ type }, id) => (type === pieceTypes.normal ? [] : [id])),
+  },
+});
+
+/** The tokenizer.json that a SentencePiece vocabulary stands for: as Llama 2's was converted. */
 export function sentencePieceTokenizer(
   pieces: readonly Piece[],
   { addPrefix, removeSpaces, begin, end }: SentencePieceOptions,
+  model: PieceModel,
   where: string,
 ): unknown {
   const ids = idsOf(pieces, where);
-  const unknown = pieces.find(({ type }) => type === pieceTypes.unknown)?.text ?? null;
   return {
     normalizer: { type: 'Sequence', normalizers: normalizers(addPrefix, removeSpaces) },
     pre_tokenizer: null,
@@ -54,14 +79,7 @@ export function sentencePieceTokenizer(
       ],
     },
     added_tokens: addedTokens(pieces),
-    model: {
-      type: 'BPE',
-      unk_token: unknown,
-      fuse_unk: true,
-      byte_fallback: pieces.some(({ type }) => type === pieceTypes.byte),
-      vocab: ids,
-      merges: mergesOf(pieces),
-    },
+    model: model(pieces, ids),
   };
 }
 

@@ -1,7 +1,9 @@
 import { Tokenizer as Library } from '@huggingface/tokenizers';
 import { EngineError } from '../errors.ts';
+import { keepByteOrderMarks } from './byte-order-mark.ts';
 import { type ChatTemplate, readChatTemplate } from './chat-template.ts';
 import { cutLongPieces } from './pieces.ts';
+import { divideByScores } from './unigram.ts';
 
 /** Text to ids and back, as the checkpoint's own tokenizer does it. */
 export interface Tokenizer {
@@ -38,6 +40,8 @@ export function createTokenizer(json: unknown, config: unknown, where: string): 
   try {
     library = new Library(json as object, config as object);
     cutLongPieces(library, json);
+    divideByScores(library, json);
+    keepByteOrderMarks(library);
   } catch (cause) {
     throw new EngineError(
       'NO_TOKENIZER',
@@ -63,7 +67,7 @@ export function createTokenizer(json: unknown, config: unknown, where: string): 
         );
       const { ids, tokens } = library.encode(text, { add_special_tokens: special });
       return ids.map((id, i) => {
-        if (id !== undefined) return id;
+        if (typeof id === 'number') return id;
         throw new EngineError(
           'BAD_TEXT',
           `text: ${JSON.stringify(tokens[i])} is in no token of ${where}; expected text its vocabulary covers; remove it`,

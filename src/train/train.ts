@@ -2,7 +2,7 @@ import type { Engine } from '../engine/engine.ts';
 import type { Prompt } from '../engine/generate.ts';
 import { EngineError } from '../errors.ts';
 import { sha256 } from '../loaders/fs.ts';
-import { hashCheckpoint } from '../loaders/open.ts';
+import { hashCheckpoint, sampleCheckpoint } from '../loaders/identity.ts';
 import { predictorBeside, writePredictor } from '../loaders/predictor.ts';
 import { makesZeros } from '../ops/activation.ts';
 import type { OperatingPoint, PredictorFile, Provenance } from '../predictor.ts';
@@ -126,6 +126,7 @@ export async function train(engine: Engine, options: TrainOptions): Promise<Trai
   const middle = Math.ceil(windows.length / 2);
   const [tuning, reporting] = [windows.slice(0, middle), windows.slice(middle)];
   const modelHash = await hashCheckpoint(engine.path);
+  const modelSample = await sampleCheckpoint(engine.path);
   const textHash = await sha256([new Uint8Array(ids.buffer, ids.byteOffset, ids.byteLength)]);
 
   const progress = new Progress(options.onProgress);
@@ -179,7 +180,7 @@ export async function train(engine: Engine, options: TrainOptions): Promise<Trai
   }
 
   const provenance: Provenance = {
-    ...{ modelHash, textHash, seed, ranks, type, steps, batch },
+    ...{ modelHash, modelSample, textHash, seed, ranks, type, steps, batch },
     family: description.family,
     rank: Math.round(mean(ranks)),
     tokens: split.trainTokens,

@@ -73,54 +73,91 @@ static int tasks(const Command& c, int threads) {
   return split(c.operand[scores].dim[0], 4 * c.operand[scores].size(), threads);
 }
 
-// Orders as the float does; zeros of both signs are equal.
-static uint32_t order(float x) {
+static size_t workspace(const Command& c) {
+  return sizeof(float) * static_cast<size_t>(c.operand[scores].dim[1]);
+}
+
+// Whole numbers in the order of floats, one step from each to the next; zeros of both signs are equal.
+static int64_t order(float x) {
   uint32_t bits;
-  x += 0.0f;
   memcpy(&bits, &x, 4);
-  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+  return bits >> 31 ? -static_cast<int64_t>(bits & 0x7fffffffu) : bits;
+}
+static float at_order(int64_t order) {
+  const uint32_t bits = static_cast<uint32_t>(order < 0 ? -order : order);
+  float x;
+  memcpy(&x, &bits, 4);
+  return order < 0 ? -x : x;
 }
 
-// The k-th largest order of a row, k ≥ 1, found digit by digit; `ties`: how many equal ones to take.
-static uint32_t kth(const float* score, int64_t N, int64_t k, int64_t* ties) {
-  constexpr int digits[] = {11, 11, 10};
-  uint32_t found = 0, known = 0;
-  int shift = 32;
-  for (const int width : digits) {
-    uint32_t counts[1 << 11] = {};
-    shift -= width;
-    const uint32_t mask = (1u << width) - 1;
-    for (int64_t n = 0; n < N; n++) {
-      const uint32_t key = order(score[n]);
-      if ((key & known) == found) counts[key >> shift & mask]++;
-    }
-    uint32_t digit = mask;
-    for (; counts[digit] < k; digit--) k -= counts[digit];
-    found |= digit << shift;
-    known |= mask << shift;
+static int64_t above(const float* score, int64_t n, float cut) {
+  V counts[4] = {zero(), zero(), zero(), zero()};
+  int64_t i = 0;
+  for (; i + 4 * W <= n; i += 4 * W)
+    for (int k = 0; k < 4; k++)
+      counts[k] = add(counts[k], where_positive(sub(load(score + i + k * W), set(cut)), set(1), zero()));
+  auto count =
+      static_cast<int64_t>(sum(add(add(counts[0], counts[1]), add(counts[2], counts[3]))));
+  for (; i < n; i++) count += score[i] > cut;
+  return count;
+}
+
+// Bounds, as orders, of what separates the k best from the others: at least k scores exceed `low`, `count`
+// of them; fewer than k exceed `high`, or just k where both are equal.
+struct Bounds {
+  int64_t low, high, count;
+
+  bool closed() const { return high - low <= 1; }
+
+  // Looks how many of n scores exceed what lies at `order`, or the nearest within the bounds.
+  void look(const float* score, int64_t n, int64_t k, int64_t order) {
+    order = most(low + 1, least(high - 1, order));
+    const int64_t found = above(score, n, at_order(order));
+    if (found >= k) low = order, count = found;
+    if (found <= k) high = order;
   }
-  *ties = k;
-  return found;
+};
+
+// Halves the span of values until few are left that may be chosen, and lists them; then, among these, the
+// span of orders, which no distribution of scores makes long.
+static int64_t best(const float* score, int64_t n, int64_t k, uint32_t* out, float* listed) {
+  constexpr int most_looks = 12;
+  const int64_t few = n / 32;
+  V tops = zero(), bottoms = zero();  // that 0 is within the bounds makes them no worse
+  for (int64_t i = 0; i < n; i += W) {
+    const V some = i + W <= n ? load(score + i) : load(score + i, n - i);
+    tops = max(tops, some);
+    bottoms = min(bottoms, some);
+  }
+  Bounds in{-order(peak(sub(zero(), bottoms))) - 1, order(peak(tops)), n};
+  for (int i = 0; i < most_looks && !in.closed() && in.count - k > few; i++)
+    in.look(score, n, k, order(0.5f * at_order(in.low) + 0.5f * at_order(in.high)));
+  if (in.count == n)  // nothing may be below `low`
+    for (int64_t i = 0; i < n; i++) out[i] = static_cast<uint32_t>(i);
+  else
+    in.count = select_above::keep(score, 1, n, at_order(in.low), false, out);
+  const int64_t candidates = in.count;
+  for (int64_t i = 0; i < candidates; i++) listed[i] = score[out[i]];
+  while (!in.closed()) in.look(listed, candidates, k, in.low + (in.high - in.low) / 2);
+  const float cut = at_order(in.high);
+  int64_t ties = k - above(listed, candidates, cut), count = 0;
+  for (int64_t i = 0; i < candidates; i++)
+    if (listed[i] > cut || (listed[i] == cut && ties-- > 0)) out[count++] = out[i];
+  return count;
 }
 
-static void run(const Command& c, int task, float*) {
+static void run(const Command& c, int task, float* listed) {
   const auto [R, N] = c.operand[scores].matrix();
   const int64_t wanted = static_cast<int64_t>(c.param[k]);
   const Range rows = share(R, task, c.tasks);
   for (int64_t r = rows.begin; r < rows.end; r++) {
-    const float* score = c.operand[scores].f32() + r * N;
     uint32_t* out = c.operand[select].u32() + r * (1 + N);
-    int64_t ties = 0, count = 0;
-    const uint32_t last = wanted ? kth(score, N, wanted, &ties) : 0;
-    for (int64_t n = 0; n < N && count < wanted; n++) {
-      const uint32_t key = order(score[n]);
-      if (key > last || (key == last && ties-- > 0)) out[1 + count++] = static_cast<uint32_t>(n);
-    }
-    out[0] = static_cast<uint32_t>(wanted);
+    const float* score = c.operand[scores].f32() + r * N;
+    out[0] = static_cast<uint32_t>(wanted ? best(score, N, wanted, out + 1, listed) : 0);
   }
 }
 
-static constexpr Kernel kernel{"selectTop", 2, 1, 0, tasks, nullptr, run};
+static constexpr Kernel kernel{"selectTop", 2, 1, 0, tasks, workspace, run};
 
 }  // namespace dejavu::DEJAVU_ISA::select_top
 

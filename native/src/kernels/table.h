@@ -13,6 +13,7 @@
 //
 #include "dot.h"
 #include "dot_codes.h"
+#include "short_rows.h"
 #include "outer.h"
 #include "tiles.h"
 //

@@ -18,11 +18,12 @@ export const bench = command({
   model: 'optional',
   flags: benchFlags,
   async run({ model, flags, io }) {
-    const { shape, layers, weights, methods, plot, ...options } = flags;
+    const { shape, layers, rank, weights, methods, plot, ...options } = flags;
     const target = {
       ...(model !== undefined && { model }),
       ...(shape !== undefined && { shape }),
       ...(layers !== undefined && { layers }),
+      ...(rank !== undefined && { rank }),
       ...(weights && { weights }),
       ...(methods && { methods }),
     };

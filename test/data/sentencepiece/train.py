@@ -36,12 +36,19 @@ kinds = {
         "remove_extra_whitespaces": False,
         "user_defined_symbols": ["<tool>"],
     },
-    # Refused.
     "unigram": {"model_type": "unigram", "normalization_rule_name": "identity"},
+    # Characters it has not are unknown.
+    "unigram-unknown": {
+        "model_type": "unigram",
+        "normalization_rule_name": "identity",
+        "byte_fallback": False,
+        "add_dummy_prefix": False,
+        "remove_extra_whitespaces": False,
+    },
 }
 for name, options in kinds.items():
     spm.SentencePieceTrainer.train(
-        sentence_iterator=iter(lines[:2000]), model_prefix=str(here / name), **common, **options
+        sentence_iterator=iter(lines[:2000]), model_prefix=str(here / name), **(common | options)
     )
     (here / f"{name}.vocab").unlink()
 
@@ -54,7 +61,7 @@ for _ in range(60):
 for _ in range(60):
     texts.append("".join(random.choices("theranois  .,\nAé", k=random.randrange(1, 40))))
 golden = {}
-for name in ["plain", "spaces", "symbols"]:
+for name in kinds:
     model = spm.SentencePieceProcessor(model_file=str(here / f"{name}.model"))
     golden[name] = [[text, model.encode(text), model.decode(model.encode(text))] for text in texts]
 (here / "golden.json").write_text(json.dumps(golden, ensure_ascii=False) + "\n")
