@@ -1,9 +1,12 @@
-import { existsSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Engine, type Message } from '../src/index.ts';
 import type { Session } from '../src/engine/session.ts';
 import { turnEnd } from '../src/engine/turn-end.ts';
+import { tinyModel } from './tiny-model.ts';
 
 const template = `{% for m in messages %}{{ m.role }}: {{ m.content }}
 {% endfor %}{% if add_generation_prompt %}assistant:{% endif %}`;
@@ -11,6 +14,9 @@ const template = `{% for m in messages %}{{ m.role }}: {{ m.content }}
 const marked = `{% for m in messages %}{{ m.role }}{{ eos_token }}{{ m.content }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}assistant{{ eos_token }}{% endif %}`;
 const system = 'A tale of the sea.';
 const greedy = { temperature: 0, maxTokens: 6 };
+
+const folder = mkdtempSync(join(tmpdir(), 'dejavu-chat-'));
+afterAll(() => rmSync(folder, { recursive: true }));
 
 /** Ids of every prefill of every session, in order. */
 const prefilled: number[][] = [];
@@ -187,6 +193,50 @@ test('a conversation that outgrows the context loses its oldest turns, not the s
     code: 'PROMPT_TOO_LONG',
   });
   expect(chat.stats.droppedMessages).toBe(dropped);
+});
+
+describe.each([
+  { kv: 'streaming', kvBudget: 24 },
+  { kv: 'h2o', kvBudget: 24 },
+])('a cache that evicts: %j', ({ kv, kvBudget }) => {
+  let keeping: Engine;
+  beforeAll(async () => {
+    const model = tinyModel(mkdtempSync(join(folder, kv)), 'llama');
+    keeping = await Engine.open(model, { backend: 'reference', kv, kvBudget });
+  });
+  afterAll(() => keeping[Symbol.asyncDispose]());
+  const sampled = { maxTokens: 6, temperature: 1, seed: 3 };
+
+  test('turns taken back and tried again are read as if they were the first', async () => {
+    using chat = keeping.chat({ template });
+    const first = await chat.send('Who was there, and what of it?', sampled).result;
+    expect(first.promptIds.length).toBeGreaterThan(kvBudget);
+    await chat.send('And then?', sampled).result;
+    chat.undo();
+    const again = await chat.send('And what then?', greedy).result;
+    const retried = await chat.retry(greedy).result;
+    // What was evicted for many tokens that are taken back would be missed; for a few it is still there.
+    expect(again.reusedTokens).toBe(0);
+    expect(retried.reusedTokens).toBe(kv === 'streaming' ? again.promptIds.length - 1 : 0);
+    const anew = await keeping.generate(again.promptIds, greedy).result;
+    expect(again.ids).toEqual(anew.ids);
+    expect(retried.ids).toEqual(anew.ids);
+    expect(retried.kv.keptTokens).toBe(kvBudget);
+  });
+});
+
+test('a conversation without end: replies are as long as the context at most, none is forgotten', async () => {
+  const model = tinyModel(mkdtempSync(join(folder, 'endless')), 'llama');
+  await using endless = await Engine.open(model, {
+    ...{ backend: 'reference', kv: 'streaming', kvBudget: 16, context: 40 },
+  });
+  using chat = endless.chat({ template });
+  const reply = await chat.send('a '.repeat(200), { temperature: 0, ignoreEnd: true }).result;
+  expect(reply.promptIds.length).toBeGreaterThan(200);
+  expect(reply.ids).toHaveLength(40);
+  expect(chat.stats).toMatchObject({
+    ...{ context: Infinity, cachedTokens: 16, cacheTokens: 16, droppedMessages: 0 },
+  });
 });
 
 describe('where a reply ends', () => {

@@ -99,19 +99,19 @@ export class Chat implements Disposable {
   }
 
   get stats(): ChatStats {
-    const { context, endless, policy } = this.#engine;
+    const { context, span, policy } = this.#engine;
     return {
       ...this.#totals,
       cachedTokens: this.#session.kept,
       cacheTokens: Math.min(context, mostKept(policy)),
-      context: endless ? Infinity : context,
+      context: context > span ? Infinity : context,
       droppedMessages: this.#dropped,
     };
   }
 
   /**
-   * Say something; the reply streams. It ends where the turn does, unless `maxTokens` (default: the
-   * context, the model's own where the conversation has no end) or a stop text comes first. Replies of one conversation have the seeds `seed`, `seed` + 1, …
+   * Say something; the reply streams. It ends where the turn does, unless `maxTokens` (default: what
+   * the model sees at once) or a stop text comes first. Replies of one conversation have the seeds `seed`, `seed` + 1, …
    */
   send(content: string, options: GenerateOptions = {}): Generation<ChatResult> {
     return this.#reply(() => [...this.#messages, { role: 'user', content }], options);
@@ -172,9 +172,7 @@ export class Chat implements Disposable {
   }
 
   #reply(asked: () => readonly Message[], options: GenerateOptions): Generation<ChatResult> {
-    const { context, endless, description } = this.#engine;
-    const longest = endless ? description.context : context;
-    const { maxTokens = longest, seed = 0, stop = [] } = options;
+    const { maxTokens = this.#engine.span, seed = 0, stop = [] } = options;
     let messages: readonly Message[] = [];
     let cached = 0;
     const start: Start<ChatResult> = {

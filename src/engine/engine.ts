@@ -97,8 +97,8 @@ export class Engine implements AsyncDisposable {
   readonly cacheType: CacheType;
   /** Tokens one text may have: endless where the policy lets texts go on past the model's context. */
   readonly context: number;
-  /** Texts have no end: the policy lets them go on past the model's context. */
-  readonly endless: boolean;
+  /** Tokens the model sees at once, at most; a text that may have more has no end. */
+  readonly span: number;
   /** Seconds it took to open. */
   readonly loadSeconds: number;
   /** Where choosing pays when several texts are decoded together. */
@@ -126,7 +126,7 @@ export class Engine implements AsyncDisposable {
     this.policy = parts.keeping.policy;
     this.cacheType = parts.keeping.type;
     this.context = parts.keeping.context;
-    this.endless = parts.keeping.endless;
+    this.span = parts.keeping.span;
     this.loadSeconds = parts.loadSeconds;
     this.breakEven = new BreakEven(parts.backend, parts.checkpoint);
     this.#tokenizer = parts.tokenizer;

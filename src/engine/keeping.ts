@@ -31,8 +31,8 @@ export interface Keeping {
   readonly type: CacheType;
   /** Tokens one text may have: the context, or as good as endless where the policy lets texts go on. */
   readonly context: number;
-  /** It does. */
-  readonly endless: boolean;
+  /** Tokens the model sees at once, at most. */
+  readonly span: number;
 }
 
 /** A text's length is an i32. */
@@ -62,8 +62,8 @@ export function chooseKeeping(
   options: KeepingOptions,
   description: Description,
 ): Keeping {
-  const context = chooseContext(options.context, description);
-  const policy = createPolicy(kind, asked(options), context);
+  const span = chooseContext(options.context, description);
+  const policy = createPolicy(kind, asked(options), span);
   const { family, positions } = description;
   if (policy.positions === 'compacted' && positions === 'learned')
     throw new EngineError(
@@ -74,7 +74,7 @@ export function chooseKeeping(
   const bounded = policy.score === undefined && policy.recent !== Infinity;
   const endless = positions !== 'learned' && (bounded || policy.positions === 'compacted');
   const type = options.kvType ?? 'f32';
-  return { policy, type, context: endless ? longest : context, endless };
+  return { policy, type, context: endless ? longest : span, span };
 }
 
 const asked = ({ sinks, heavy, recent, kvBudget: budget }: KeepingOptions): KVOptions => ({
