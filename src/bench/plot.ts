@@ -41,6 +41,10 @@ export function plotBench(result: BenchResult): string {
   y += 20;
   const where = `${cpu}, ${threads} threads, ${isa}, reads ${bandwidthGBs.toFixed(1)} GB/s`;
   parts.push(text(margin, y, where, 'quiet'));
+  if (result.runs.some(({ filled }) => filled === 'random')) {
+    y += 18;
+    parts.push(text(margin, y, 'keys and values of tokens before are random', 'quiet'));
+  }
   if (peer) {
     y += 18;
     const { name, version, architecture } = peer;
