@@ -73,7 +73,27 @@ static inline V pow2(V n) { return _mm512_scalef_ps(_mm512_set1_ps(1), n); }
 static inline V where_positive(V x, V a, V b) {
   return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, zero(), _CMP_GT_OQ), b, a);
 }
-static inline float sum(V a) { return _mm512_reduce_add_ps(a); }
+// Lanes 8 apart first, then 4, 2 and 1.
+static inline float sum(V a) {
+  const __m256 high = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a), 1));
+  const __m256 s = _mm256_add_ps(_mm512_castps512_ps256(a), high);
+  __m128 t = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+  t = _mm_add_ps(t, _mm_movehl_ps(t, t));
+  return _mm_cvtss_f32(_mm_add_ss(t, _mm_movehdup_ps(t)));
+}
+// The sums of four vectors, in the same order.
+#define DEJAVU_FOUR_SUMS
+static inline void store_sums(float* out, V a, V b, V c, V d) {
+  const auto halves = [](V x, V y) {
+    return add(_mm512_shuffle_f32x4(x, y, 0x44), _mm512_shuffle_f32x4(x, y, 0xee));
+  };
+  const V ab = halves(a, b), cd = halves(c, d);
+  V s = add(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
+  s = add(s, _mm512_permute_ps(s, 0x4e));
+  s = add(s, _mm512_permute_ps(s, 0xb1));
+  const __m512i firsts = _mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
+  _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_permutexvar_ps(firsts, s)));
+}
 static inline float peak(V a) { return _mm512_reduce_max_ps(a); }
 // The sums of W vectors, with the bits of `sum`: halves added, and again, each time two vectors in one.
 static inline V sum_each(const V* rows) {

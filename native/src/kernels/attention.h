@@ -13,7 +13,9 @@ enum { scale, window, sinks, recent, latest };
 // one text.
 constexpr int64_t most_queries = 24;
 // Keys, and values, that are read at a time.
-constexpr int64_t key_batch = 4 * dot_rows, value_batch = 32;
+constexpr int64_t key_batch = 4 * dot_rows, value_batch = 64;
+// How many bytes before they are read memory is asked for keys, at least.
+constexpr int64_t reach = 6 << 10;
 
 struct Sizes {
   int64_t T, H, D, G, S;
@@ -191,7 +193,13 @@ struct Attend {
   const uint8_t* key = c.operand[keys].data + first_slot * bytes;
   const uint8_t* value = c.operand[values].data + first_slot * bytes;
   const int32_t* place = c.operand[places].data ? c.operand[places].i32() + first_slot : nullptr;
+  const int64_t start = z.slot(block.rest.begin);
 
+  // That of one of the block's positions, which come around at most once.
+  int64_t slot_of(int64_t position) const {
+    const int64_t slot = start + position - block.rest.begin;
+    return slot < z.S ? slot : slot - (z.S - z.sinks);
+  }
   // A query's weights: that of a position; of its first slot.
   float* weights(int64_t i, int64_t position) const {
     return room.weights + i * z.line() + z.sinks + position - block.rest.begin;
@@ -222,6 +230,10 @@ struct Attend {
     }
     if (turn)
       dots<F32>(row, nullptr, count, query, z.D, n, z.D, out, z.line());
+    else if (z.D == 64)
+      dots<C, 64>(row, ahead, count, query, z.D, n, z.D, out, z.line());
+    else if (z.D == 128)
+      dots<C, 128>(row, ahead, count, query, z.D, n, z.D, out, z.line());
     else
       dots<C>(row, ahead, count, query, z.D, n, z.D, out, z.line());
   }
@@ -231,15 +243,16 @@ struct Attend {
     for (int64_t p = block.rest.begin; p < block.rest.end; p += key_batch) {
       const int64_t count = least(key_batch, block.rest.end - p);
       const uint8_t* ahead[key_batch];
+      const int64_t next = p + most(count, reach / bytes);
       for (int64_t i = 0; i < count; i++)
-        ahead[i] = key + z.slot(least(p + count + i, block.rest.end - 1)) * bytes;
+        ahead[i] = key + slot_of(least(next + i, block.rest.end - 1)) * bytes;
       bool again = false;
       for (int64_t i = 0; i < block.count; i += dot_cols) {
         const int64_t n = least(dot_cols, block.count - i);
         const Range seen = block.any(i, n);
         if (seen.end <= p || seen.begin >= p + count) continue;
         products(
-            count, [&](int64_t k) { return z.slot(p + k); },
+            count, [&](int64_t k) { return slot_of(p + k); },
             [&](int64_t k) { return p + k - shift; }, again ? nullptr : ahead,
             room.query + i * z.D, n, weights(i, p), again);
         again = true;
@@ -288,21 +301,36 @@ struct Attend {
     }
   }
 
-  // `count` values as f32, from a slot on.
-  const float* decoded(int64_t slot, int64_t count) const {
-    if constexpr (C::type == DType::f32)
-      return reinterpret_cast<const float*>(value) + slot * z.D;
-    for (int64_t i = 0; i < count; i++)
-      decode_row<C>(C::row(value + (slot + i) * bytes, z.D), 0, z.D, room.decoded + i * z.D);
-    return room.decoded;
+  // Whether values are decoded once for all queries, not in passing.
+  bool many() const { return block.count >= 2 * mul_rows; }
+
+  // Values from a slot on, as they lie there or, where many queries read them, decoded.
+  Right values_from(int64_t slot, int64_t count) const {
+    const uint8_t* from = value + slot * bytes;
+    if (C::type == DType::f32 || !many()) return {from, z.D, bytes, reach};
+    for (int64_t i = 0; i < count; i++) {
+      for (int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(from + i * bytes + b + reach, 0, 2);
+      decode_row<C>(C::row(from + i * bytes, z.D), 0, z.D, room.decoded + i * z.D);
+    }
+    return {reinterpret_cast<const uint8_t*>(room.decoded), z.D,
+            z.D * static_cast<int64_t>(sizeof(float)), 0};
+  }
+
+  // n queries' sums += their weights from w on times `count` of these values, the first left out.
+  void add(int64_t i, int64_t n, const float* w, int64_t left_out, int64_t count, Right from) const {
+    if (count <= 0) return;
+    from.rows += left_out * from.stride;
+    if (i > 0) from.ahead = 0;
+    const Places at = {w, z.line(), 1};
+    float* to = room.sums + i * z.D;
+    if (C::type == DType::f32 || many())
+      outer<F32>(n, z.D, count, at, from, to, z.D, false);
+    else
+      outer<C>(n, z.D, count, at, from, to, z.D, false);
   }
 
   // Each query adds values by ascending position.
   void mix() const {
-    const auto sum = [&](int64_t i, int64_t n, const float* w, int64_t count, const float* from) {
-      if (count > 0)
-        outer(n, z.D, count, {w, z.line(), 1}, from, z.D, room.sums + i * z.D, z.D, false);
-    };
     Range first = {z.sinks, 0};
     for (int64_t i = 0; i < block.count; i++) {
       const Range& own = block.query[i].view.sinks;
@@ -310,28 +338,29 @@ struct Attend {
     }
     for (int64_t s = first.begin; s < first.end; s += value_batch) {
       const int64_t end = least(s + value_batch, first.end);
-      const float* from = decoded(s, end - s);
+      const Right from = values_from(s, end - s);
       for (int64_t i = 0; i < block.count; i++) {
         const Range& own = block.query[i].view.sinks;
         const int64_t begin = most(s, own.begin);
-        sum(i, 1, line(i) + begin - own.begin, least(end, own.end) - begin, from + (begin - s) * z.D);
+        add(i, 1, line(i) + begin - own.begin, begin - s, least(end, own.end) - begin, from);
       }
     }
     for (int64_t p = block.rest.begin, end; p < block.rest.end; p = end) {
-      const int64_t slot = z.slot(p);
+      const int64_t slot = slot_of(p);
       end = p + least(value_batch, least(block.rest.end - p, z.S - slot));
-      const float* from = decoded(slot, end - p);
-      const auto add = [&](int64_t i, int64_t n, int64_t begin, int64_t until) {
-        sum(i, n, weights(i, begin), until - begin, from + (begin - p) * z.D);
+      const Right from = values_from(slot, end - p);
+      const auto add_some = [&](int64_t i, int64_t n, int64_t begin, int64_t until) {
+        add(i, n, weights(i, begin), begin - p, until - begin, from);
       };
       for (int64_t i = 0; i < block.count; i += mul_rows) {
         const int64_t n = least(mul_rows, block.count - i);
         Range all = block.all(i, n, {p, end});
         if (all.begin > all.end) all = {p, p};
         const auto own = [&](int64_t k) { return block.all(i + k, 1, {p, end}); };
-        for (int64_t k = 0; k < n; k++) add(i + k, 1, own(k).begin, least(own(k).end, all.begin));
-        add(i, n, all.begin, all.end);
-        for (int64_t k = 0; k < n; k++) add(i + k, 1, most(own(k).begin, all.end), own(k).end);
+        for (int64_t k = 0; k < n; k++)
+          add_some(i + k, 1, own(k).begin, least(own(k).end, all.begin));
+        add_some(i, n, all.begin, all.end);
+        for (int64_t k = 0; k < n; k++) add_some(i + k, 1, most(own(k).begin, all.end), own(k).end);
       }
     }
   }

@@ -48,7 +48,7 @@ struct Scales {
   static constexpr int64_t groups = chunk / group_size;
   const uint16_t* stored;
   int64_t group = group_size;  // elements that share one
-  float value[groups];
+  alignas(64) float value[groups];
 
   static DEJAVU_INLINE Scales of(const uint8_t* row, DType type, int64_t columns) {
     Scales scales;
@@ -60,20 +60,16 @@ struct Scales {
     return of(row + scale_bytes(type, columns), type, columns);
   }
 
+  // Whole vectors are stored, whose parts later loads get at once.
   DEJAVU_INLINE void prepare(int64_t begin, int64_t end) {
     if (group == 2 * group_size) return repeat<2>(begin, end);
     if (group == 4 * group_size) return repeat<4>(begin, end);
     const int64_t last = (end + group_size - 1) / group_size;
-    for (int64_t g = begin / group_size; g < last; g += W) {
-      float* to = value + g % groups;
-      if (g + W <= last)
-        store(to, load_f16(stored + g));
-      else
-        store(to, load_f16(stored + g, last - g), last - g);
-    }
+    for (int64_t g = begin / group_size & ~int64_t{W - 1}; g < last; g += W)
+      store(value + g % groups,
+            g + W <= last ? load_f16(stored + g) : load_f16(stored + g, last - g));
   }
-  // Each once for every 32 elements of its group; a call, as tiles are many. Whole vectors are stored, whose
-  // parts later loads get at once.
+  // Each once for every 32 elements of its group; a call, as tiles are many.
   template <int times>
   __attribute__((noinline)) void repeat(int64_t begin, int64_t end) {
     const int64_t first = begin / (times * group_size);
@@ -221,7 +217,7 @@ static inline __attribute__((always_inline)) void over(int64_t begin, int64_t en
 
 // out[0 … end-begin-1] = elements begin … end-1 of a row; `begin` begins a group.
 template <class D>
-static void decode_row(typename D::Row row, int64_t begin, int64_t end, float* out) {
+static void decode_row(typename D::Row&& row, int64_t begin, int64_t end, float* out) {
   out -= begin;
   for (int64_t e0 = begin, e1; e0 < end; e0 = e1) {
     e1 = chunk_end(e0, end);

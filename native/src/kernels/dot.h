@@ -7,10 +7,22 @@
 
 namespace dejavu::DEJAVU_ISA {
 
+#ifndef DEJAVU_FOUR_SUMS
+// The sums of four vectors, bit for bit those of `sum`.
+static inline void store_sums(float* out, V a, V b, V c, V d) {
+  out[0] = sum(a);
+  out[1] = sum(b);
+  out[2] = sum(c);
+  out[3] = sum(d);
+}
+#endif
+
 // out[t * out_stride + r] = w[r] · x[t] over E elements. `ahead`: rows to prefetch meanwhile, or null.
-template <class D, int R, int T>
+// `fixed`, where not 0: E and x_stride, known beforehand.
+template <class D, int R, int T, int64_t fixed>
 static void dot_tile(const uint8_t* const* w, const uint8_t* const* ahead, const float* x,
                      int64_t x_stride, int64_t E, float* out, int64_t out_stride) {
+  if constexpr (fixed) x_stride = E = fixed;
   typename D::Row row[R];
   V sums[R][T];
   for (int r = 0; r < R; r++) {
@@ -41,26 +53,30 @@ static void dot_tile(const uint8_t* const* w, const uint8_t* const* ahead, const
           }
         });
   }
-  for (int r = 0; r < R; r++)
-    for (int t = 0; t < T; t++) out[t * out_stride + r] = sum(sums[r][t]);
+  for (int t = 0; t < T; t++) {
+    if constexpr (R == 4)
+      store_sums(out + t * out_stride, sums[0][t], sums[1][t], sums[2][t], sums[3][t]);
+    else
+      for (int r = 0; r < R; r++) out[t * out_stride + r] = sum(sums[r][t]);
+  }
 }
 
-template <class D, int R>
+template <class D, int R, int64_t fixed>
 static inline void dot_tiles(int T, const uint8_t* const* w, const uint8_t* const* ahead,
                              const float* x, int64_t x_stride, int64_t E, float* out,
                              int64_t out_stride) {
   if (T == dot_cols)
-    dot_tile<D, R, dot_cols>(w, ahead, x, x_stride, E, out, out_stride);
+    dot_tile<D, R, dot_cols, fixed>(w, ahead, x, x_stride, E, out, out_stride);
   else if (T == 1)
-    dot_tile<D, R, 1>(w, ahead, x, x_stride, E, out, out_stride);
+    dot_tile<D, R, 1, fixed>(w, ahead, x, x_stride, E, out, out_stride);
   else if (T == 2)
-    dot_tile<D, R, 2>(w, ahead, x, x_stride, E, out, out_stride);
+    dot_tile<D, R, 2, fixed>(w, ahead, x, x_stride, E, out, out_stride);
   else
-    dot_tile<D, R, 3>(w, ahead, x, x_stride, E, out, out_stride);
+    dot_tile<D, R, 3, fixed>(w, ahead, x, x_stride, E, out, out_stride);
 }
 
 // All dot products of `rows` rows and T activations. `ahead` as above, one for each row.
-template <class D>
+template <class D, int64_t fixed = 0>
 static void dots(const uint8_t* const* w, const uint8_t* const* ahead, int64_t rows, const float* x,
                  int64_t x_stride, int64_t T, int64_t E, float* out, int64_t out_stride) {
   for (int64_t t = 0, n; t < T; t += n) {
@@ -68,10 +84,10 @@ static void dots(const uint8_t* const* w, const uint8_t* const* ahead, int64_t r
     const uint8_t* const* next = t == 0 ? ahead : nullptr;
     int64_t r = 0;
     for (; r + dot_rows <= rows; r += dot_rows)
-      dot_tiles<D, dot_rows>(static_cast<int>(n), w + r, next ? next + r : nullptr,
+      dot_tiles<D, dot_rows, fixed>(static_cast<int>(n), w + r, next ? next + r : nullptr,
                              x + t * x_stride, x_stride, E, out + t * out_stride + r, out_stride);
     for (; r < rows; r++)
-      dot_tiles<D, 1>(static_cast<int>(n), w + r, next ? next + r : nullptr, x + t * x_stride,
+      dot_tiles<D, 1, fixed>(static_cast<int>(n), w + r, next ? next + r : nullptr, x + t * x_stride,
                       x_stride, E, out + t * out_stride + r, out_stride);
   }
 }

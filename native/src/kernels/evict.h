@@ -159,6 +159,7 @@ struct Head {
   int64_t first;  // its first slot, of all there are
   int64_t used;
   Order *order, *room;
+  int64_t kept = static_cast<int64_t>(c.param[budget]);
   int32_t* position = c.operand[positions].i32() + first;
   int32_t* rank = c.operand[ranks].data ? c.operand[ranks].i32() + first : nullptr;
   float* score = c.operand[scores].f32() + first;
@@ -166,30 +167,43 @@ struct Head {
   int32_t* chance = c.operand[chances].i32() + first;
 
   // A score as it would be had no head been skipped.
-  float worth(int64_t s) const {
-    const double by = static_cast<double>(chance[s]) / (look[s] ? look[s] : 1);
-    const float worth = score[s] * static_cast<float>(by);
-    return look[s] ? worth : __builtin_inff();
+  static float worth(float score, int32_t look, int32_t chance) {
+    const double by = static_cast<double>(chance) / (look ? look : 1);
+    return look ? score * static_cast<float>(by) : __builtin_inff();
   }
-  Order place(int64_t s, float worth) const {
-    return Order{select_top::order(worth)} << 32 | static_cast<uint32_t>(position[s]);
+  static Order place(int32_t position, float worth) {
+    return Order{select_top::order(worth)} << 32 | static_cast<uint32_t>(position);
+  }
+
+  // By worth, those of positions begin … end-1.
+  void rank_each(int32_t begin, int32_t end) const {
+    Order* __restrict to = order;
+    const int32_t *at = position, *looked = look, *could = chance;
+    const float* received = score;
+    for (int64_t s = 0; s < used; s++) {
+      const Order found = place(at[s], worth(received[s], looked[s], could[s]));
+      const bool may_go = at[s] >= begin && at[s] < end;
+      to[s] = may_go ? found : stays;
+    }
   }
 
   // By the mean worth of neighbours in the text.
-  void rank_pools(int64_t sinks_end, int64_t recent_begin, int64_t pool) const {
+  void rank_pools(int32_t begin, int32_t end, int64_t pool) const {
     int64_t n = 0;
     for (int64_t s = 0; s < used; s++)
-      if (position[s] >= sinks_end && position[s] < recent_begin)
+      if (position[s] >= begin && position[s] < end)
         room[n++] = Order{static_cast<uint32_t>(position[s])} << 32 | static_cast<uint32_t>(s);
     sort(room, n, order);
     for (int64_t s = 0; s < used; s++) order[s] = stays;
     const int64_t half = pool / 2;
     for (int64_t i = 0; i < n; i++) {
       float sum = 0;
-      for (int64_t j = most(0, i - half); j <= i + half && j < n; j++)
-        sum += worth(static_cast<int64_t>(room[j] & 0xffffffff));
+      for (int64_t j = most(0, i - half); j <= i + half && j < n; j++) {
+        const int64_t s = static_cast<int64_t>(room[j] & 0xffffffff);
+        sum += worth(score[s], look[s], chance[s]);
+      }
       const int64_t s = static_cast<int64_t>(room[i] & 0xffffffff);
-      order[s] = place(s, sum / static_cast<float>(pool));
+      order[s] = place(position[s], sum / static_cast<float>(pool));
     }
   }
 
@@ -208,6 +222,12 @@ struct Head {
 
   // Ranks of what stays: those that go before no longer count.
   void close_ranks(Order last) const {
+    if (used - kept == 1) {
+      int32_t gone = 0;
+      for (int64_t s = 0; s < used; s++) gone = order[s] == last ? rank[s] : gone;
+      for (int64_t s = 0; s < used; s++) rank[s] -= rank[s] > gone;
+      return;
+    }
     int32_t* below = reinterpret_cast<int32_t*>(room);
     memset(below, 0, static_cast<size_t>(used) * sizeof(int32_t));
     for (int64_t s = 0; s < used; s++) below[rank[s]] = order[s] <= last;
@@ -217,20 +237,15 @@ struct Head {
   }
 
   void run() const {
-    const int64_t kept = static_cast<int64_t>(c.param[budget]);
     int32_t newest = 0;
     for (int64_t s = 0; s < used; s++) newest = position[s] > newest ? position[s] : newest;
-    const int64_t begin = static_cast<int64_t>(c.param[sinks]);
-    const int64_t end = newest + 1 - static_cast<int64_t>(c.param[recent]);
+    const int32_t begin = static_cast<int32_t>(c.param[sinks]);
+    const int32_t end = newest + 1 - static_cast<int32_t>(c.param[recent]);
     const int64_t pooled = static_cast<int64_t>(c.param[pool]);
-    if (pooled > 1) {
+    if (pooled > 1)
       rank_pools(begin, end, pooled);
-    } else {
-      for (int64_t s = 0; s < used; s++) {
-        const bool may_go = position[s] >= begin && position[s] < end;
-        order[s] = may_go ? place(s, worth(s)) : stays;
-      }
-    }
+    else
+      rank_each(begin, end);
     const Order last = kth(order, used, used - kept);
     if (rank) close_ranks(last);
     int64_t hole = 0;
