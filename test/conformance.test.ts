@@ -348,6 +348,27 @@ describe.skipIf(native.isas().length === 0)('the native backend', () => {
     expect(turns).toBeGreaterThan(10);
   });
 
+  it('gives pieces that share pages zeros of their own', async () => {
+    await using backend = await native.open({ threads: 1 });
+    const [pieces, size] = [70, 150_001]; // of 600 KB: more than one region of memory
+    const allocate = (): Tensor => backend.allocate('f32', [size], 'state');
+    const numbers = async (t: Tensor): Promise<Float32Array> =>
+      new Float32Array((await backend.read(t)).slice().buffer);
+    const tensors = Array.from({ length: pieces }, allocate);
+    for (const [i, tensor] of tensors.entries()) {
+      expect((await numbers(tensor)).every((x) => x === 0)).toBe(true);
+      backend.write(tensor, new Float32Array(size).fill(i + 1));
+    }
+    const large = backend.allocate('f32', [1_500_000], 'state'); // holds whole huge pages
+    tensors.forEach((tensor, i) => i % 2 && backend.free(tensor));
+    backend.free(large);
+    const fresh = Array.from({ length: pieces }, allocate);
+    for (const tensor of fresh) expect((await numbers(tensor)).every((x) => x === 0)).toBe(true);
+    for (let i = 0; i < pieces; i += 2)
+      expect((await numbers(tensors[i])).every((x) => x === i + 1)).toBe(true);
+    for (const tensor of [...fresh, ...tensors.filter((_, i) => i % 2 === 0)]) backend.free(tensor);
+  });
+
   it('frees memory that a compiled program still points into only with the program', async () => {
     await using backend = await native.open({ threads: 2 });
     const a = backend.allocate('f32', [1, 1 << 20], 'state');

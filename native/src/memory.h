@@ -1,4 +1,5 @@
-// Zeroed memory, 64-byte aligned; large pieces lie on huge pages and take no room until touched.
+// Zeroed memory, 64-byte aligned; large pieces lie on huge pages, of their own or beside others, and take no
+// room until touched.
 // Or a part of a file, read page by page when it is touched.
 #pragma once
 
@@ -8,6 +9,8 @@
 #include <memory>
 
 namespace dejavu {
+
+struct Region;
 
 class Memory {
  public:
@@ -29,6 +32,7 @@ class Memory {
   size_t bytes_ = 0;
   void* mapping_ = nullptr;  // null: data_ came from the heap
   size_t mapped_ = 0;
+  std::shared_ptr<Region> region_;  // that data_ is a part of, if it is
 };
 
 }  // namespace dejavu
