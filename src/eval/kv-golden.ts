@@ -90,10 +90,7 @@ export async function compareKv(
       );
     const { sinks, heavy, recent } = policy;
     const asked = Object.entries({ sinks, heavy, recent }).filter(([, n]) => n !== undefined);
-    using session = engine.session(
-      dense,
-      createPolicy(kind, Object.fromEntries(asked), context),
-    );
+    using session = engine.session(dense, createPolicy(kind, Object.fromEntries(asked), context));
     const computed = new Float32Array(T * vocabulary);
     for (const [t, id] of i32(ids).entries())
       computed.set(await session.decode(id), t * vocabulary);
