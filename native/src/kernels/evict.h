@@ -110,6 +110,14 @@ enum { sinks, recent, budget, slack, pool, forget };
 using Order = uint64_t;
 constexpr Order stays = ~Order{0};
 
+// Orders as the float does; zeros of both signs are equal.
+static uint32_t ascending(float x) {
+  uint32_t bits;
+  x += 0.0f;
+  memcpy(&bits, &x, 4);
+  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
 static int tasks(const Command& c, int threads) {
   return threads == 1 ? 1 : static_cast<int>(c.operand[scores].dim[1]);
 }
@@ -172,7 +180,7 @@ struct Head {
     return look ? score * static_cast<float>(by) : __builtin_inff();
   }
   static Order place(int32_t position, float worth) {
-    return Order{select_top::order(worth)} << 32 | static_cast<uint32_t>(position);
+    return Order{ascending(worth)} << 32 | static_cast<uint32_t>(position);
   }
 
   // By worth, those of positions begin … end-1.
