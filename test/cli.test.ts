@@ -425,7 +425,7 @@ const refusals: Refusal[] = [
   request('an unknown backend', [...books, '-p', 'a', '--backend', 'abacus']),
   request('an unknown method', [...books, '-p', 'a', '--sparsity', 'psychic']),
   request('an unknown policy', [...books, '-p', 'a', '--kv', 'hoard']),
-  request('a context beyond the model', [...books, '-p', 'a', '--context', '513']),
+  request('a context of nothing', [...books, '-p', 'a', '--context', '0']),
   request('no threads', [...books, '-p', 'a', '--threads', '0']),
   request('shares for dense', [...books, '-p', 'a', '--sparsity', 'dense', '--neurons', '0.3']),
   request('a share of 130%', [...books, '-p', 'a', '--sparsity', 'random', '--heads', '130%']),
