@@ -13,7 +13,7 @@ import { budgetOf, createPolicy } from '../src/kv/parts/budget.ts';
 import { full } from '../src/kv/full.ts';
 import { policies } from '../src/kv/index.ts';
 import { dense } from '../src/sparsity/dense.ts';
-import { given } from '../src/sparsity/given.ts';
+import { type Given, given } from '../src/sparsity/given.ts';
 import { backendsThatOpen } from './opens.ts';
 
 const folder = fileURLToPath(new URL('data/parity/', import.meta.url));
@@ -55,6 +55,17 @@ async function keptOf(engine: Engine, session: Session): Promise<number[][]> {
   for (let layer = 0; layer < layers; layer++)
     for (let head = 0; head < kvHeads; head++) kept.push(await session.keptPositions(layer, head));
   return kept;
+}
+
+/** Let the next runs compute every head and neuron. */
+function chooseAll({ description }: Engine, method: Given): void {
+  for (let layer = 0; layer < description.layers; layer++)
+    for (const site of ['heads', 'neurons'] as const)
+      method.choose(
+        site,
+        layer,
+        Array.from({ length: description[site] }, (_, i) => i),
+      );
 }
 
 describe.each(opens)('%s', (backend) => {
@@ -186,25 +197,14 @@ describe.each(opens)('%s', (backend) => {
     });
 
     it('heads that nobody computes rank nothing: their KV head keeps its scores', async () => {
-      const { layers, heads, kvHeads, neurons } = engine.description;
+      const { heads, kvHeads } = engine.description;
       const policy = policyOf('h2o', { sinks: 2, heavy: 6, recent: 4 });
       const group = heads / kvHeads;
       const ids = text(40);
       using method = given(engine.backend, engine.description);
       const kept = async (chosen: readonly number[]): Promise<number[][]> => {
         using session = engine.session(method, policy);
-        for (let layer = 0; layer < layers; layer++) {
-          method.choose(
-            'heads',
-            layer,
-            Array.from({ length: heads }, (_, h) => h),
-          );
-          method.choose(
-            'neurons',
-            layer,
-            Array.from({ length: neurons }, (_, n) => n),
-          );
-        }
+        chooseAll(engine, method);
         for (const id of ids.subarray(0, 12)) await session.decode(id);
         method.choose('heads', 0, chosen);
         for (const id of ids.subarray(12)) await session.decode(id);
@@ -223,20 +223,8 @@ describe.each(opens)('%s', (backend) => {
     });
 
     it('a selection of all heads is dense under every policy, bit for bit', async () => {
-      const { layers, heads, neurons } = engine.description;
       using method = given(engine.backend, engine.description);
-      for (let layer = 0; layer < layers; layer++) {
-        method.choose(
-          'heads',
-          layer,
-          Array.from({ length: heads }, (_, h) => h),
-        );
-        method.choose(
-          'neurons',
-          layer,
-          Array.from({ length: neurons }, (_, n) => n),
-        );
-      }
+      chooseAll(engine, method);
       for (const { name } of policies) {
         const policy = policyOf(
           name,

@@ -91,6 +91,8 @@ export function createCache(
   const { slots } = layout;
   const { score, sinks } = policy;
   const budget = budgetOf(policy);
+  /** Queries of a step that count, as ops take it: 0 for all. */
+  const latest = score && Number.isFinite(score.queries) ? score.queries : 0;
   /** Keys of scattered tokens whose positions shift lie un-rotated. */
   const turnsLate = score !== undefined && policy.positions === 'compacted';
   const column = (dtype: 'i32' | 'f32'): Tensor =>
@@ -183,8 +185,7 @@ export function createCache(
         received: Tensor,
         { heads }: AttendOptions,
       ): void => {
-        const { of, queries, sums, pool, slack } = score!;
-        const latest = Number.isFinite(queries) ? queries : 0;
+        const { of, sums, pool, slack } = score!;
         const looked = { received, ...cached, select: asOperand(heads), ledger: ledger! };
         observe(g, looked, { latest, layer: of === 'layer', fresh: !sums });
         evict(g, { ...cached, keys, values }, ledger!, {
@@ -242,7 +243,6 @@ export function createCache(
             angles: turnsLate && rotation ? tableOf(rotation) : undefined,
             sinkQ: ring.sinks && rotation ? rotated(q, anglesInCache, rotation) : undefined,
           };
-          const latest = score && Number.isFinite(score.queries) ? score.queries : 0;
           const y = attention(g, operands, { scale, window, ...ring, latest });
           if (received) judge(memory[layer], received, options);
           return y;
