@@ -1,8 +1,9 @@
 import { chooseKeeping, findPolicy, type KeepingOptions } from '../engine/keeping.ts';
 import { cacheShape } from '../engine/step.ts';
 import { EngineError } from '../errors.ts';
-import type { KVPolicy } from '../kv.ts';
+import type { KVOptions, KVPolicy } from '../kv.ts';
 import { cacheBytes } from '../kv/cache.ts';
+import { optionFlags } from '../kv/parts/budget.ts';
 import { layoutOf } from '../kv/parts/layout.ts';
 import type { Description } from '../model.ts';
 import type { CacheType } from '../ops/attention.ts';
@@ -13,7 +14,12 @@ export type Filling = 'prefill' | 'random';
 /** A policy by its name, or with a budget of its own. */
 export type AskedPolicy = string | { readonly kv: string; readonly kvBudget: number };
 
-type Shares = 'sinks' | 'heavy' | 'recent' | 'kvBudget';
+/** Options that say how much a policy keeps. */
+const shares = ['sinks', 'heavy', 'recent', 'kvBudget'] as const;
+type Shares = (typeof shares)[number];
+
+/** What a policy calls them. */
+const asTaken = (option: Shares): keyof KVOptions => (option === 'kvBudget' ? 'budget' : option);
 
 export interface CacheOptions extends Pick<KeepingOptions, Shares | 'kvType'> {
   /** Tokens of a text when decoding begins, and tokens of a prefill; each of several is measured. Default 128. */
@@ -46,8 +52,6 @@ export interface CachePlan {
   readonly cutsBack: boolean;
 }
 
-const flags = { sinks: '--sinks', heavy: '--heavy', recent: '--recent', kvBudget: '--kv-budget' };
-
 /** What can be refused before there is a model. Throws `BAD_REQUEST`. */
 export function askedCaches(options: CacheOptions): AskedCaches {
   const { context = 128, kv = 'full', kvType, fill } = options;
@@ -67,14 +71,12 @@ export function askedCaches(options: CacheOptions): AskedCaches {
       'BAD_REQUEST',
       `bench: --kv names ${twice} twice, expected each policy once; measure it with another budget in a run of its own`,
     );
-  const given = (Object.keys(flags) as Shares[]).filter((option) => options[option] !== undefined);
+  const given = shares.filter((option) => options[option] !== undefined);
   const used = new Set<Shares>();
   const policies = asked.map((one): KeepingOptions => {
     const own = typeof one === 'string' ? { kv: one } : one;
     const { takes } = findPolicy({ kv: own.kv });
-    const shared = given.filter(
-      (option) => takes.includes(option === 'kvBudget' ? 'budget' : option) && !(option in own),
-    );
+    const shared = given.filter((option) => takes.includes(asTaken(option)) && !(option in own));
     for (const option of shared) used.add(option);
     const chosen = {
       ...Object.fromEntries(shared.map((option) => [option, options[option]])),
@@ -88,7 +90,7 @@ export function askedCaches(options: CacheOptions): AskedCaches {
   if (idle)
     throw new EngineError(
       'BAD_REQUEST',
-      `bench: ${flags[idle]} is given, which none of --kv ${names.join(', ')} uses; leave it out`,
+      `bench: ${optionFlags[asTaken(idle)]} is given, which none of --kv ${names.join(', ')} uses; leave it out`,
     );
   return {
     contexts,

@@ -7,7 +7,13 @@ export const defaultBudget = (context: number): number => Math.min(1024, context
 /** Tokens a policy keeps of a text. */
 export const budgetOf = ({ sinks, heavy, recent }: KVPolicy): number => sinks + heavy + recent;
 
-const flags = { sinks: '--sinks', heavy: '--heavy', recent: '--recent', budget: '--kv-budget' };
+/** What errors call the options. */
+export const optionFlags = {
+  sinks: '--sinks',
+  heavy: '--heavy',
+  recent: '--recent',
+  budget: '--kv-budget',
+};
 
 /** Tokens of a text that are in the cache after a step, at most. */
 export const mostKept = (policy: KVPolicy): number => budgetOf(policy) + (policy.score?.slack ?? 0);
@@ -24,13 +30,13 @@ export function describePolicy(
 
 /** What can be refused before there is a model: options it does not take, or that are no numbers of tokens. */
 export function expectOptions({ name, takes }: PolicyKind, options: KVOptions): void {
-  for (const [option, flag] of Object.entries(flags) as [keyof KVOptions, string][]) {
+  for (const [option, flag] of Object.entries(optionFlags) as [keyof KVOptions, string][]) {
     const value = options[option];
     if (value === undefined) continue;
     if (!takes.includes(option))
       throw new EngineError(
         'BAD_REQUEST',
-        `--kv ${name}: ${flag} is given, which it does not use; it takes ${takes.map((o) => flags[o]).join(', ') || 'none'}`,
+        `--kv ${name}: ${flag} is given, which it does not use; it takes ${takes.map((o) => optionFlags[o]).join(', ') || 'none'}`,
       );
     const share = option === 'budget' && value > 0 && value < 1;
     if (!share && !(Number.isInteger(value) && value >= (option === 'budget' ? 1 : 0)))
