@@ -1,7 +1,9 @@
 // Threads that run programs, one program at a time.
 //
-// Threads take tasks of the current stage from one counter; whoever ends the stage's last task opens
-// the next. No thread waits for another to arrive, so a thread that wakes late costs nothing.
+// Each of a stage's first tasks is meant for one thread, the others are for whoever comes first; whoever
+// ends the stage's last task opens the next. No thread waits for another to arrive: what is meant for
+// one that wakes late others take in the end. A thread that waits for a stage knows what it will read
+// there, and asks memory for it meanwhile.
 #pragma once
 
 #include <atomic>
@@ -17,6 +19,8 @@
 
 namespace dejavu {
 
+class Ahead;
+
 struct Run {
   std::shared_ptr<const Program> program;
   std::function<void()> finished;  // called once, on some thread of the pool
@@ -24,7 +28,7 @@ struct Run {
   std::vector<std::vector<int64_t>> spent;
   int64_t began = 0, took = 0;
   uint64_t serial = 0;
-  std::atomic<uint64_t> ticket{0};  // stage << 32 | next task
+  std::atomic<uint64_t> ticket{0};  // the stage and its tasks that are taken, see pool.cc
   std::atomic<int> done{0};         // tasks of the stage that have ended
 };
 
@@ -41,12 +45,12 @@ class Pool {
   void work(int id);
   void work_on(Run& run, int id);
   void finish(Run& run);
-  void wait_for_stage_after(const Run& run, uint64_t stage);
+  void wait_for_stage_after(const Run& run, uint64_t stage, int id, Ahead& ahead);
 
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::shared_ptr<Run>> queue_;  // the first is running
-  uint64_t serial_ = 0;
+  std::atomic<uint64_t> newest_{0};  // serial number of what was submitted last
   std::atomic<int> sleepers_{0};  // threads asleep within a program
   std::atomic<bool> stop_{false};
   std::vector<std::thread> threads_;

@@ -10,12 +10,23 @@ int64_t now() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(since).count();
 }
 
-void Stage::run(int task, float* workspace, int64_t* nanoseconds) const {
+size_t Stage::command_of(int task) const {
   const auto after = std::upper_bound(first.begin(), first.end(), task);
-  const size_t i = static_cast<size_t>(after - first.begin()) - 1;
+  return static_cast<size_t>(after - first.begin()) - 1;
+}
+
+void Stage::run(int task, float* workspace, int64_t* nanoseconds) const {
+  const size_t i = command_of(task);
   const int64_t start = nanoseconds ? now() : 0;
   commands[i].kernel->run(commands[i], task - first[i], workspace);
   if (nanoseconds) nanoseconds[static_cast<size_t>(before) + i] += now() - start;
+}
+
+Span Stage::reads(int task, int64_t piece, int64_t ended) const {
+  const size_t i = command_of(task);
+  const Command& command = commands[i];
+  if (!command.kernel->reads || command.chosen_in >= ended) return {};
+  return command.kernel->reads(command, task - first[i], piece);
 }
 
 namespace {
@@ -67,10 +78,15 @@ std::shared_ptr<Program> Program::parse(const double* tape, size_t length,
   while (in.ok && in.at < in.end) {
     Stage stage;
     const int64_t commands = in.integer(1, far);
+    if (!in.ok || program->stages.size() == most_stages) {
+      *error = "stage " + std::to_string(program->stages.size());
+      return nullptr;
+    }
     for (int64_t c = 0; c < commands && in.ok; c++) {
       Command command;
       const Kernel& kernel = table.kernels[in.integer(0, table.count - 1)];
       command.kernel = &kernel;
+      command.chosen_in = in.integer(-1, static_cast<int64_t>(program->stages.size()));
       for (int i = 0; i < kernel.operands; i++) {
         command.operand[i] = read_operand(in, memory);
         in.ok = in.ok && (command.operand[i].data || (kernel.optional >> i & 1));

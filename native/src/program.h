@@ -21,7 +21,15 @@ struct Stage {
 
   // `nanoseconds`, where not null, has a place for each command of the program, which the time is added to.
   void run(int task, float* workspace, int64_t* nanoseconds) const;
+  // What a task will read (`Kernel::reads`), as far as that is known once the stages before `ended` have ended.
+  Span reads(int task, int64_t piece, int64_t ended) const;
+
+ private:
+  size_t command_of(int task) const;
 };
+
+// As many as a ticket of the pool can tell apart.
+constexpr size_t most_stages = size_t{1} << 20;
 
 struct Program {
   std::vector<Stage> stages;

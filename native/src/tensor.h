@@ -106,6 +106,12 @@ struct Operand {
   }
 };
 
+// Bytes that lie together.
+struct Span {
+  const uint8_t* data = nullptr;
+  int64_t bytes = 0;
+};
+
 struct Kernel;
 
 // One op on its operands, both in the order of the op's definition.
@@ -114,6 +120,7 @@ struct Command {
   Operand operand[max_operands];
   double param[max_params] = {};
   int tasks = 1;
+  int64_t chosen_in = -1;  // the stage that makes its selection; -1: known from the start
   uint8_t* shared = nullptr;
 };
 
@@ -131,6 +138,10 @@ struct Kernel {
   void (*run)(const Command&, int task, float* workspace);
   // Bytes that all tasks of a command share, zeroed once; null or 0: none.
   size_t (*shared)(const Command&) = nullptr;
+  // Piece i of the weights or cache that a task will read, in the order of reading; empty behind the last.
+  // Called once the command's selection is made, maybe long before its other operands are written. Null:
+  // nothing worth asking memory for beforehand.
+  Span (*reads)(const Command&, int task, int64_t piece) = nullptr;
 };
 
 struct KernelTable {

@@ -457,6 +457,21 @@ static void run(const Command& c, int task, float* workspace) {
   for (int64_t unit = 0; unit < units; unit++) run_unit(c, z, unit, 1, workspace);
 }
 
+// Keys, then values, of the task's KV head: of a single row, where each byte is read once.
+static Span reads(const Command& c, int task, int64_t piece) {
+  const Sizes z(c);
+  if (z.T > 1 || piece > 1) return {};
+  const int64_t kv_head = c.tasks > 1 ? task / (c.tasks / z.G) : 0;
+  const Chosen heads = chosen(c.operand[select], 0, z.H);
+  bool any = false;
+  for (int64_t i = 0; i < heads.size(); i++) any = any || heads[i] / z.group == kv_head;
+  if (!any) return {};
+  const Operand& from = c.operand[piece ? values : keys];
+  const int64_t used = least(c.operand[slots].i32()[0] + 1, z.S), bytes = row_bytes(from.type, z.D);
+  const int64_t text = c.operand[sequences].i32()[0];
+  return {from.data + (text * z.G + kv_head) * z.S * bytes, used * bytes};
+}
+
 static constexpr Kernel kernel{"attention",
                                12,
                                5,
@@ -464,7 +479,9 @@ static constexpr Kernel kernel{"attention",
                                    1u << sink_q | 1u << received,
                                tasks,
                                workspace,
-                               run};
+                               run,
+                               nullptr,
+                               reads};
 
 }  // namespace dejavu::DEJAVU_ISA::attention
 

@@ -229,6 +229,15 @@ static void run(const Command& c, int task, float* results) {
   });
 }
 
-static constexpr Kernel kernel{"linear", 5, 2, 1u << bias | 1u << select, tasks, workspace, run};
+static Span reads(const Command& c, int task, int64_t piece) {
+  if (per_row(c.operand[select])) return {};
+  const Chosen outputs =
+      chosen(c.operand[select], 0, c.operand[w].dim[0], static_cast<int64_t>(c.param[block]));
+  const Range mine = share(outputs.size(), task, c.tasks, tiled(c) ? batch : 1);
+  return piece_of(c.operand[w], outputs, mine, piece);
+}
+
+static constexpr Kernel kernel{
+    "linear", 5, 2, 1u << bias | 1u << select, tasks, workspace, run, nullptr, reads};
 
 }  // namespace dejavu::DEJAVU_ISA::linear

@@ -363,7 +363,21 @@ static void run(const Command& c, int task, float* workspace) {
   for (int64_t t = 0; t < T; t++) finish(c, t, {0, E}, parts + t * E, c.tasks, T * E);
 }
 
-static constexpr Kernel kernel{
-    "linearTransposed", 6, 1, 1u << bias | 1u << add | 1u << select, tasks, workspace, run, shared};
+static Span reads(const Command& c, int task, int64_t piece) {
+  if (packs(c) || per_row(c.operand[select])) return {};
+  const int64_t N = c.operand[w].dim[0], size = static_cast<int64_t>(c.param[block]);
+  const Chosen inputs = chosen(c.operand[select], 0, N, size);
+  return piece_of(c.operand[w], inputs, inputs_of(inputs, N / size, task, c.tasks), piece);
+}
+
+static constexpr Kernel kernel{"linearTransposed",
+                               6,
+                               1,
+                               1u << bias | 1u << add | 1u << select,
+                               tasks,
+                               workspace,
+                               run,
+                               shared,
+                               reads};
 
 }  // namespace dejavu::DEJAVU_ISA::linear_transposed

@@ -43,6 +43,14 @@ struct Chosen {
   }
 };
 
+// Piece i of those rows of a matrix: all of them where they are one run of memory, else one each.
+static inline Span piece_of(const Operand& matrix, const Chosen& rows, Range range, int64_t i) {
+  const int64_t stride = row_bytes(matrix.type, matrix.dim[1]);
+  const int64_t pieces = rows.index ? range.end - range.begin : 1;
+  if (i >= pieces) return {};
+  return {matrix.data + rows[range.begin + i] * stride, (range.end - range.begin) / pieces * stride};
+}
+
 static inline bool per_row(const Operand& select) { return select.data && select.dim[0] > 1; }
 
 static inline Chosen chosen(const Operand& select, int64_t row, int64_t n, int64_t block = 1) {

@@ -19,7 +19,8 @@ export interface Tape {
  * A recording as one list of numbers, which native/src/program.cc reads:
  *
  *     stage:   number of commands, commands
- *     command: kernel, operands in the op's order, parameters in the op's order
+ *     command: kernel, the stage that makes its selection (-1: none does), operands in the op's order,
+ *              parameters in the op's order
  *     operand: -1 where absent; else storage, byte offset, dtype, rank, sizes
  *
  * `kernels` are the names of ops by kernel number.
@@ -40,12 +41,18 @@ export function toTape(recording: Recording, kernels: readonly string[]): Tape {
     numbers.push(place, start + byteOffset, dtypes.indexOf(dtype), shape.length, ...shape);
   };
 
-  for (const stage of recording.stages) {
-    numbers.push(stage.length);
-    for (const { op, operands, params } of stage) {
+  const writtenIn = new Map<Tensor, number>();
+  for (const [stage, commands] of recording.stages.entries()) {
+    numbers.push(commands.length);
+    for (const { op, operands, params } of commands) {
       const kernel = kernels.indexOf(op.name);
       if (kernel < 0) throw new EngineError('INTERNAL', `native backend: no kernel for ${op.name}`);
-      numbers.push(kernel);
+      for (const name of op.writes) {
+        const written = operands[name];
+        if (written) writtenIn.set(baseOf(written), stage);
+      }
+      const select = operands['select'];
+      numbers.push(kernel, select ? (writtenIn.get(baseOf(select)) ?? -1) : -1);
       for (const name of op.operands) put(operands[name]);
       for (const name of op.params) numbers.push(params[name]);
     }
