@@ -60,12 +60,14 @@ struct CodeSums {
       for (int64_t n = i; n < i + W; n++) known_peak(n);
       tops = max(tops, mul(abs(load(x + i)), load(peaks + i)));
     }
-    float top = peak(tops);
-    for (; i < range.end; i++) {
-      const float here = fabsf(x[inputs[i]]) * known_peak(inputs[i]);
-      top = here > top ? here : top;
+    for (; i < range.end; i += W) {
+      int64_t n[W];
+      float here[W];
+      inputs.list(i, W, range.end, n);
+      for (int64_t k = 0; k < W; k++) here[k] = x[n[k]] * known_peak(n[k]);
+      tops = max(tops, abs(load(here)));
     }
-    return top;
+    return peak(tops);
   }
 
   // sums [E] = those of the range.
@@ -122,10 +124,12 @@ struct CodeSums {
   // Adds codes times whole factors of the rows from place i on.
   void add_rows(int64_t i, float by, int32_t* total, int32_t* factors) const {
     Rows at;
+    int64_t n[2 * rows];
+    inputs.list(i, 2 * rows, range.end, n);
     for (int r = 0; r < rows; r++) {
-      at.row[r] = row(i + r);
-      at.later[r] = row(i + r + rows);
-      at.number[r] = factor(i + r) * by;
+      at.row[r] = weights + n[r] * row_bytes(type, E);
+      at.later[r] = weights + n[r + rows] * row_bytes(type, E);
+      at.number[r] = i + r < range.end ? x[n[r]] * by : 0;
     }
     if (at.later[0] == at.row[0] + rows * row_bytes(type, E))
       add_chunks<true>(at, total, factors);

@@ -106,12 +106,13 @@ struct CodedRow {
 constexpr int64_t ahead_bytes = 2048, far_bytes = 3072;
 
 // A tile of R rows and T activations on its way over the chunks of a row. Memory at `ahead` is asked for
-// meanwhile: the same places of rows that come later; of a `stream` more of what follows.
+// meanwhile: the same places of rows that come later; of a `stream` those at `far` too.
 template <class Q, int R, int T, bool stream = false>
 struct CodeTile {
   static constexpr int64_t each = chunk / Q::size;
   const uint8_t* const* w;
   const uint8_t* const* ahead;
+  const uint8_t* far;
   const CodedRow<Q>* x;
   int64_t E;
   V sums[R][T];
@@ -178,7 +179,7 @@ struct CodeTile {
           const int64_t place = (e / Q::size + b) * Q::bytes;
           if (b * Q::bytes % 64 == 0) {
             __builtin_prefetch(ahead[r] + place);
-            if (stream) __builtin_prefetch(ahead[r] + place + far_bytes, 0, 2);
+            if (stream) __builtin_prefetch(far + place, 0, 2);
           }
           multiply(e, b, r, w[r] + place);
         }
@@ -205,21 +206,27 @@ static void code_dots(const uint8_t* const* w, const uint8_t* const* ahead, bool
                       int64_t rows, const CodedRow<Q>* x, int64_t T, int64_t E, float* out,
                       int64_t out_stride) {
   constexpr int most_t = 4;
+  // Row r, which may be one of those behind them.
+  const auto later = [&](int64_t r) { return r < rows ? w[r] : ahead[r - Q::rows]; };
   const auto tile = [&]<int R>(int64_t r, const uint8_t* const* next) {
     for (int64_t t = 0, n; t < T; t += n) {
       n = T - t >= most_t ? most_t : 1;
       float* to = out + t * out_stride + r;
       if (n == most_t)
-        CodeTile<Q, R, most_t>{w + r, next, x + t, E}.run(to, out_stride);
+        CodeTile<Q, R, most_t>{w + r, next, nullptr, x + t, E}.run(to, out_stride);
       else
-        CodeTile<Q, R, 1>{w + r, next, x + t, E}.run(to, out_stride);
+        CodeTile<Q, R, 1>{w + r, next, nullptr, x + t, E}.run(to, out_stride);
     }
   };
+  const int64_t bytes = row_bytes(Q::type, E);
+  const int64_t near = least(Q::rows - 1, (ahead_bytes + bytes - 1) / bytes);
+  const int64_t far = least(Q::rows, (ahead_bytes + far_bytes + bytes - 1) / bytes);
   int64_t r = 0;
-  if (one_run && T == 1 && row_bytes(Q::type, E) >= stream_bytes)
+  if (one_run && T == 1 && bytes >= stream_bytes)
     for (; r < rows; r++) {
-      const uint8_t* next = w[r] + ahead_bytes;
-      CodeTile<Q, 1, 1, true>{w + r, &next, x, E}.run(out + r, out_stride);
+      const bool on = w[r] + far * bytes == later(r + far);
+      const uint8_t* next = on ? w[r] + ahead_bytes : later(r + near);
+      CodeTile<Q, 1, 1, true>{w + r, &next, on ? next + far_bytes : later(r + far), x, E}.run(out + r, out_stride);
     }
   if (T >= most_t)  // twice the rows would be more sums than there are registers
     for (; r + 4 <= rows; r += 4) tile.template operator()<4>(r, ahead + r);

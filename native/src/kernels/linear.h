@@ -111,9 +111,9 @@ static void project_codes(const Command& c, Chosen outputs, Range range, int64_t
   const uint8_t* weights = c.operand[w].data;
   for (int64_t i = range.begin; i < range.end; i += batch) {
     const int64_t count = least(batch, range.end - i);
-    int64_t rows[batch];
+    int64_t rows[batch + Q::rows];
     const uint8_t* place[batch + Q::rows];
-    for (int64_t r = 0; r < count; r++) rows[r] = outputs[i + r];
+    outputs.list(i, count + Q::rows, range.end, rows);
     const bool one_run = rows[count - 1] - rows[0] == count - 1;
     if (one_run && short_rows<Q>(E)) {
       short_dots<Q>(weights + rows[0] * stride, weights + c.operand[w].bytes(), count, input + t0, T,
@@ -121,8 +121,7 @@ static void project_codes(const Command& c, Chosen outputs, Range range, int64_t
       finish(c, rows, count, t0, T, results);
       continue;
     }
-    for (int64_t r = 0; r < count + Q::rows; r++)
-      place[r] = weights + outputs[least(i + r, range.end - 1)] * stride;
+    for (int64_t r = 0; r < count + Q::rows; r++) place[r] = weights + rows[r] * stride;
     code_dots<Q>(place, place + Q::rows, one_run, count, input + t0, T, E, results, batch);
     finish(c, rows, count, t0, T, results);
   }

@@ -41,6 +41,21 @@ struct Chosen {
     if (!index) return i;
     return block == 1 ? index[i] : index[i / block] * block + i % block;
   }
+
+  // Places first … first+count-1 of those before `end`, which is repeated: without a division for each.
+  void list(int64_t first, int64_t count, int64_t end, int64_t* to) const {
+    const int64_t known = least(count, most(0, end - first));
+    if (!index || block == 1) {
+      for (int64_t i = 0; i < known; i++) to[i] = index ? index[first + i] : first + i;
+    } else {
+      int64_t at = first / block, within = first % block;
+      for (int64_t i = 0; i < known; i++) {
+        to[i] = index[at] * block + within;
+        if (++within == block) at++, within = 0;
+      }
+    }
+    for (int64_t i = known; i < count; i++) to[i] = known ? to[known - 1] : (*this)[end - 1];
+  }
 };
 
 // Piece i of those rows of a matrix: all of them where they are one run of memory, else one each.
