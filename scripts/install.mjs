@@ -32,7 +32,7 @@ const avx512 = '-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma -m
 /** Instruction sets of each processor family and their compiler flags. */
 const isaFlags = {
   x64: {
-    amx: [...avx512, '-mavx512bf16', '-mamx-tile', '-mamx-bf16'],
+    amx: [...avx512, '-mavx512bf16', '-mamx-tile', '-mamx-bf16', '-mamx-int8'],
     avx512,
     avx2: ['-mavx2', '-mfma', '-mf16c'],
     scalar: [],
@@ -75,7 +75,7 @@ function compilesTiles(cxx) {
   const { amx } = isaFlags;
   if (!amx || process.platform !== 'linux') return false;
   const input = `#include <immintrin.h>
-    void multiply(void* p) { _tile_loadd(0, p, 64); _tile_dpbf16ps(1, 2, 0); }
+    void multiply(void* p) { _tile_loadd(0, p, 64); _tile_dpbf16ps(1, 2, 0); _tile_dpbssd(1, 2, 0); }
     __m512bh round(__m512 a) { return _mm512_cvtne2ps_pbh(a, a); }`;
   const args = [...amx, '-x', 'c++', '-c', '-', '-o', os.devNull];
   return spawnSync(cxx, args, { input }).status === 0;

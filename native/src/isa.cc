@@ -10,12 +10,12 @@ namespace dejavu {
 
 #ifdef DEJAVU_AMX
 namespace {
-// Whether the processor multiplies tiles of bf16, and Linux lends this process the registers.
+// Whether the processor multiplies tiles of bf16 and of whole numbers, and Linux lends this process the registers.
 bool has_amx() {
   constexpr long request_feature = 0x1023, tile_data = 18;
   unsigned a, b, c, d;
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
-  const bool tiles = (d >> 24 & 1) && (d >> 22 & 1);
+  const bool tiles = (d >> 22 & 1) && (d >> 24 & 1) && (d >> 25 & 1);
   if (!__get_cpuid_count(7, 1, &a, &b, &c, &d)) return false;
   const bool avx512_bf16 = a >> 5 & 1;
   return tiles && avx512_bf16 && syscall(SYS_arch_prctl, request_feature, tile_data) == 0;

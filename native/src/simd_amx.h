@@ -1,4 +1,4 @@
-// The SIMD layer over AVX-512 with matrix tiles of bf16 (AMX): that of AVX-512, and Tiles.
+// The SIMD layer over AVX-512 with matrix tiles (AMX): that of AVX-512, Tiles of bf16 and CodeTiles of whole numbers.
 #pragma once
 
 #include <immintrin.h>
@@ -9,6 +9,49 @@
 #define DEJAVU_TILES
 
 namespace dejavu::DEJAVU_ISA {
+
+struct Shape {
+  int row_bytes, rows;
+};
+// Tiles of the shapes that `shape(i)` gives, for this thread.
+template <class F>
+static inline void configure(F shape) {
+  struct alignas(64) {
+    uint8_t palette = 1, start = 0, reserved[14] = {};
+    uint16_t row_bytes[16] = {};
+    uint8_t rows[16] = {};
+  } all;
+  for (int i = 0; i < 8; i++) {
+    all.row_bytes[i] = static_cast<uint16_t>(shape(i).row_bytes);
+    all.rows[i] = static_cast<uint8_t>(shape(i).rows);
+  }
+  asm volatile("" ::"m"(all) : "memory");
+  _tile_loadconfig(&all);
+}
+
+// 16 rows become columns.
+static inline void transposed(V (&v)[16]) {
+  V a[16], b[16];
+  for (int i = 0; i < 16; i += 2) {
+    a[i] = _mm512_unpacklo_ps(v[i], v[i + 1]);
+    a[i + 1] = _mm512_unpackhi_ps(v[i], v[i + 1]);
+  }
+  const auto d = [](V x) { return _mm512_castps_pd(x); };
+  for (int i = 0; i < 16; i += 4)
+    for (int h = 0; h < 2; h++) {
+      b[i + 2 * h] = _mm512_castpd_ps(_mm512_unpacklo_pd(d(a[i + h]), d(a[i + h + 2])));
+      b[i + 2 * h + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(d(a[i + h]), d(a[i + h + 2])));
+    }
+  for (int i = 0; i < 16; i += 8)  // b[i + j]: column j of each quarter, of rows i … i+3
+    for (int j = 0; j < 4; j++) {
+      a[i + j] = _mm512_shuffle_f32x4(b[i + j], b[i + 4 + j], 0x88);
+      a[i + 4 + j] = _mm512_shuffle_f32x4(b[i + j], b[i + 4 + j], 0xdd);
+    }
+  for (int j = 0; j < 8; j++) {
+    v[j] = _mm512_shuffle_f32x4(a[j], a[8 + j], 0x88);
+    v[8 + j] = _mm512_shuffle_f32x4(a[j], a[8 + j], 0xdd);
+  }
+}
 
 // Tiles are 1 KB, 16 rows of 64 bytes. In a left tile a row is 32 elements; in a right one, row i is
 // elements 2i and 2i + 1 of 16 columns, side by side; in a sum, 16 columns of f32.
@@ -25,17 +68,7 @@ struct Tiles {
   };
 
   Tiles() {
-    struct alignas(64) {
-      uint8_t palette = 1, start = 0, reserved[14] = {};
-      uint16_t row_bytes[16] = {};
-      uint8_t rows[16] = {};
-    } shape;
-    for (int i = 0; i < 8; i++) {
-      shape.row_bytes[i] = 64;
-      shape.rows[i] = 16;
-    }
-    asm volatile("" ::"m"(shape) : "memory");
-    _tile_loadconfig(&shape);
+    configure([](int) { return Shape{64, 16}; });
   }
   ~Tiles() { _tile_release(); }
   Tiles(const Tiles&) = delete;
@@ -122,28 +155,119 @@ struct Tiles {
   }
 
   // Rows become columns.
-  static void transpose(V (&v)[16]) {
-    V a[16], b[16];
-    for (int i = 0; i < 16; i += 2) {
-      a[i] = _mm512_unpacklo_ps(v[i], v[i + 1]);
-      a[i + 1] = _mm512_unpackhi_ps(v[i], v[i + 1]);
-    }
-    const auto d = [](V x) { return _mm512_castps_pd(x); };
-    for (int i = 0; i < 16; i += 4)
-      for (int h = 0; h < 2; h++) {
-        b[i + 2 * h] = _mm512_castpd_ps(_mm512_unpacklo_pd(d(a[i + h]), d(a[i + h + 2])));
-        b[i + 2 * h + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(d(a[i + h]), d(a[i + h + 2])));
-      }
-    for (int i = 0; i < 16; i += 8)  // b[i + j]: column j of each quarter, of rows i … i+3
-      for (int j = 0; j < 4; j++) {
-        a[i + j] = _mm512_shuffle_f32x4(b[i + j], b[i + 4 + j], 0x88);
-        a[i + 4 + j] = _mm512_shuffle_f32x4(b[i + j], b[i + 4 + j], 0xdd);
-      }
-    for (int j = 0; j < 8; j++) {
-      v[j] = _mm512_shuffle_f32x4(a[j], a[8 + j], 0x88);
-      v[8 + j] = _mm512_shuffle_f32x4(a[j], a[8 + j], 0xdd);
-    }
+  static void transpose(V (&v)[16]) { transposed(v); }
+};
+
+// The same for few rows: left tiles and sums have only theirs.
+struct FewTiles {
+  static constexpr bool here = true;
+
+  explicit FewTiles(int64_t rows) {
+    configure([=](int i) { return Shape{64, i < 6 ? static_cast<int>(rows) : 16}; });
   }
+  ~FewTiles() { _tile_release(); }
+  FewTiles(const FewTiles&) = delete;
+  FewTiles& operator=(const FewTiles&) = delete;
+
+  // 32 columns of sums, rows `stride` bytes apart, += the products of `steps` left tiles, `next` bytes apart,
+  // with two right ones each. `fresh`: the sums held nothing.
+  static __attribute__((noinline)) void multiply(int64_t steps, const uint8_t* left, int64_t next,
+                                                 const uint8_t* right, float* sums, int64_t stride,
+                                                 bool fresh) {
+    asm volatile("" ::: "memory");
+    if (fresh) {
+      _tile_zero(0);
+      _tile_zero(1);
+    } else {
+      _tile_loadd(0, sums, stride);
+      _tile_loadd(1, sums + W, stride);
+    }
+    for (int64_t k = 0; k < steps; k++, left += next, right += 2048) {
+      _tile_loadd(4, left, 64);
+      _tile_loadd(6, right, 64);
+      _tile_loadd(7, right + 1024, 64);
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_dpbf16ps(1, 4, 7);
+    }
+    _tile_stored(0, sums, stride);
+    _tile_stored(1, sums + W, stride);
+    asm volatile("" ::: "memory");
+  }
+
+  static void put(uint8_t* to, V low, V high) { Tiles::put(to, low, high); }
+  // Codes of a group of two rows as -8 … 7, in two tiles of 16 columns.
+  static void put_codes(uint8_t* low, uint8_t* high, const uint8_t* a, const uint8_t* b) {
+    const auto spread = [](const uint8_t* p) {
+      return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    };
+    const __m512i words = _mm512_or_si512(spread(a), _mm512_slli_epi32(spread(b), 16));
+    const __m512i table = Tiles::rounded(codes_i4(), codes_i4());  // a place is five bits, the last is any
+    _mm512_storeu_si512(low, _mm512_permutexvar_epi16(words, table));
+    _mm512_storeu_si512(high, _mm512_permutexvar_epi16(_mm512_srli_epi16(words, 4), table));
+  }
+  static void transpose(V (&v)[16]) { transposed(v); }
+};
+
+// Tiles of whole numbers: in a left one, a row is 32 bytes of a row; in a right one, of 8 rows, row i is
+// bytes 4i … 4i + 3 of 16 columns, side by side; in a sum, 16 columns of i32.
+//
+// An object of this type is needed while a thread multiplies.
+struct CodeTiles {
+  static constexpr bool here = true;
+
+  CodeTiles() { configure([](int i) { return Shape{i < 6 ? (i < 4 ? 64 : 32) : 64, i < 6 ? 16 : 8}; }); }
+  ~CodeTiles() { _tile_release(); }
+  CodeTiles(const CodeTiles&) = delete;
+  CodeTiles& operator=(const CodeTiles&) = delete;
+
+  // products [4, 32, 16] of 32 rows of 128 bytes, a group of 32 after the other, and 16 columns.
+  static __attribute__((noinline)) void multiply(const uint8_t* left, const uint8_t* right,
+                                                 int32_t* products) {
+    asm volatile("" ::: "memory");
+    for (int i = 0; i < 4; i += 2, left += 64, right += 1024, products += 1024) {
+      _tile_loadd(6, right, 64);
+      _tile_loadd(7, right + 512, 64);
+      _tile_zero(0);
+      _tile_zero(1);
+      _tile_zero(2);
+      _tile_zero(3);
+      _tile_loadd(4, left, 128);
+      _tile_loadd(5, left + 16 * 128, 128);
+      _tile_dpbssd(0, 4, 6);
+      _tile_dpbssd(1, 5, 6);
+      _tile_loadd(4, left + 32, 128);
+      _tile_loadd(5, left + 32 + 16 * 128, 128);
+      _tile_dpbssd(2, 4, 7);
+      _tile_dpbssd(3, 5, 7);
+      _tile_stored(0, products, 64);
+      _tile_stored(1, products + 256, 64);
+      _tile_stored(2, products + 512, 64);
+      _tile_stored(3, products + 768, 64);
+    }
+    asm volatile("" ::: "memory");
+  }
+
+  // 128 codes of a row, as bytes: four groups.
+  template <int bits>
+  static void unpack(uint8_t* to, const uint8_t* codes) {
+    const __m512i bytes = load_codes(codes);
+    if constexpr (bits == 8) {
+      _mm512_storeu_si512(to, bytes);
+      _mm512_storeu_si512(to + 64, load_codes(codes + 64));
+      return;
+    }
+    const __m512i half = _mm512_set1_epi8(15), eight = _mm512_set1_epi8(8);
+    const __m512i low = _mm512_sub_epi8(_mm512_and_si512(bytes, half), eight);
+    const __m512i high =
+        _mm512_sub_epi8(_mm512_and_si512(_mm512_srli_epi16(bytes, 4), half), eight);
+    const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
+    const __m512i second = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+    _mm512_storeu_si512(to, _mm512_permutex2var_epi64(low, first, high));
+    _mm512_storeu_si512(to + 64, _mm512_permutex2var_epi64(low, second, high));
+  }
+
+  static V whole(const int32_t* p) { return _mm512_cvtepi32_ps(_mm512_loadu_si512(p)); }
+  static void transpose(V (&v)[16]) { transposed(v); }
 };
 
 }  // namespace dejavu::DEJAVU_ISA

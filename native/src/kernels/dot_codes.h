@@ -210,10 +210,12 @@ static void code_dots(const uint8_t* const* w, const uint8_t* const* ahead, bool
   const auto later = [&](int64_t r) { return r < rows ? w[r] : ahead[r - Q::rows]; };
   const auto tile = [&]<int R>(int64_t r, const uint8_t* const* next) {
     for (int64_t t = 0, n; t < T; t += n) {
-      n = T - t >= most_t ? most_t : 1;
+      n = T - t >= most_t ? most_t : T - t >= 2 ? 2 : 1;
       float* to = out + t * out_stride + r;
       if (n == most_t)
         CodeTile<Q, R, most_t>{w + r, next, nullptr, x + t, E}.run(to, out_stride);
+      else if (n == 2)
+        CodeTile<Q, R, 2>{w + r, next, nullptr, x + t, E}.run(to, out_stride);
       else
         CodeTile<Q, R, 1>{w + r, next, nullptr, x + t, E}.run(to, out_stride);
     }
@@ -228,7 +230,7 @@ static void code_dots(const uint8_t* const* w, const uint8_t* const* ahead, bool
       const uint8_t* next = on ? w[r] + ahead_bytes : later(r + near);
       CodeTile<Q, 1, 1, true>{w + r, &next, on ? next + far_bytes : later(r + far), x, E}.run(out + r, out_stride);
     }
-  if (T >= most_t)  // twice the rows would be more sums than there are registers
+  if (T >= 2)  // twice the rows would be more sums than there are registers
     for (; r + 4 <= rows; r += 4) tile.template operator()<4>(r, ahead + r);
   for (; r + Q::rows <= rows; r += Q::rows) tile.template operator()<Q::rows>(r, ahead + r);
   for (; r < rows; r++) tile.template operator()<1>(r, ahead + r);

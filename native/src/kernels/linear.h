@@ -11,10 +11,15 @@ constexpr int64_t batch = 32;  // rows whose results are written together
 // Above this many activations a batch of rows is decoded once, not once for each tile.
 constexpr int64_t decode_above = 2 * dot_cols;
 
-// Whether all activations meet each panel of weights in tiles.
+// Whether all activations meet each panel of weights in tiles: of whole numbers, or of bf16.
+static bool few(const Command& c) {
+  const int64_t T = c.operand[x].dim[0];
+  return CodeTiles::here && c.operand[x].type == DType::int8 && T >= few_from && T <= most_few &&
+         !per_row(c.operand[select]);
+}
 static bool tiled(const Command& c) {
   return Tiles::here && c.operand[x].type == DType::int8 && c.operand[x].dim[0] >= tiles_from &&
-         !per_row(c.operand[select]);
+         !few(c) && !per_row(c.operand[select]);
 }
 
 static int tasks(const Command& c, int threads) {
@@ -38,6 +43,7 @@ static size_t workspace(const Command& c) {
     const int64_t tiles = tiles_in(T, tile_side) * (2 + tiles_in(E, tile_depth));
     return static_cast<size_t>(results_bytes(T) + (tiles + 2 * panel_depth / tile_depth) * tile_bytes);
   }
+  if (few(c)) return static_cast<size_t>(results_bytes(T) + CodeColumns::bytes(T, E));
   if (c.operand[x].type == DType::int8) {
     int64_t row = 0;
     with_codes(c.operand[w].type, [&](auto q) {
@@ -124,6 +130,29 @@ static void project_codes(const Command& c, Chosen outputs, Range range, int64_t
     for (int64_t r = 0; r < count + Q::rows; r++) place[r] = weights + rows[r] * stride;
     code_dots<Q>(place, place + Q::rows, one_run, count, input + t0, T, E, results, batch);
     finish(c, rows, count, t0, T, results);
+  }
+}
+
+// The same for a few of them, by tiles.
+template <class Q, class M = CodeTiles>
+static void run_few(const Command& c, int task, float* results) {
+  const auto [T, E] = c.operand[x].matrix();
+  const int64_t stride = row_bytes(Q::type, E);
+  const uint8_t* weights = c.operand[w].data;
+  const Chosen outputs = chosen(c.operand[select], 0, c.operand[w].dim[0],
+                                static_cast<int64_t>(c.param[block]));
+  const Range range = share(outputs.size(), task, c.tasks);
+  if (range.begin == range.end) return;
+  uint8_t* room = reinterpret_cast<uint8_t*>(results) + results_bytes(T);
+  const auto input = CodeColumns::of<M>(c.operand[x], format_of(Q::type).minima, room);
+  [[maybe_unused]] const M ready;
+  for (int64_t i = range.begin; i < range.end; i += batch) {
+    int64_t rows[2 * batch];
+    const uint8_t* place[2 * batch];
+    outputs.list(i, 2 * batch, range.end, rows);
+    for (int64_t r = 0; r < 2 * batch; r++) place[r] = weights + rows[r] * stride;
+    few_dots<Q, M>(place, place + batch, input, E, results, T, batch);
+    finish(c, rows, least(batch, range.end - i), 0, T, results);
   }
 }
 
@@ -214,6 +243,10 @@ static void run(const Command& c, int task, float* results) {
         using D = decltype(type);
         if constexpr (format_of(D::type).bits) run_tiles<D>(c, task, results);
       });
+  }
+  if constexpr (CodeTiles::here) {
+    if (few(c))
+      return with_codes(weights.type, [&](auto q) { run_few<decltype(q)>(c, task, results); });
   }
   memset(results, 0, sizeof(float) * static_cast<size_t>(T * batch));
   if (c.operand[x].type == DType::int8)

@@ -6,7 +6,7 @@
 // out, changes none. With many activations a task owns columns instead (`multiply`).
 //
 // Codes of int4 rows are multiplied by whole numbers (code_sums.h): those sums are exact, and their order does
-// not matter.
+// not matter. From 8 activations on, tiles round (`tiled`, `few`); then rows that are left out change bits.
 #pragma once
 
 namespace dejavu::DEJAVU_ISA::linear_transposed {
@@ -24,8 +24,16 @@ constexpr int64_t tile_columns = 128;
 // Before the sums in shared memory: how many tasks have ended.
 constexpr size_t count_bytes = 64;
 
+// Whether tiles are made for activations that are few: they are multiplied by the weights' scales then, and
+// rounded.
+static bool few(const Command& c) {
+  const int64_t T = c.operand[x].dim[0];
+  return FewTiles::here && T >= tiles_from && T <= tile_side && !per_row(c.operand[select]) &&
+         format_of(c.operand[w].type).bits == 4 && c.operand[w].dim[1] % group_size == 0;
+}
+
 static bool packs(const Command& c) {
-  return c.operand[x].dim[0] >= pack_from && !per_row(c.operand[select]);
+  return c.operand[x].dim[0] >= pack_from && !per_row(c.operand[select]) && !few(c);
 }
 
 // Whether that is done by tiles: x is rounded then.
@@ -64,8 +72,16 @@ static int64_t columns_across(const Command& c) {
   return across;
 }
 
+// Room of few activations: a panel's own numbers, scales and middles, then tiles.
+struct FewRoom {
+  static constexpr int64_t depth = 128, steps = depth / tile_depth;
+  float inputs[tile_side][depth], scale[Scales::groups][depth], middle[Scales::groups][depth];
+  alignas(64) uint8_t left[steps * tile_bytes], right[steps * 2 * tile_bytes];
+};
+
 static size_t workspace(const Command& c) {
   const int64_t T = c.operand[x].dim[0];
+  if (few(c)) return sums_bytes(c) + sizeof(FewRoom);
   if (tiled(c)) {
     constexpr int64_t depth = panel_depth / tile_depth;
     const int64_t down = tiles_in(T, tile_side);
@@ -160,6 +176,81 @@ static void walk_codes(const Command& c, Chosen inputs, Range range, int64_t t0,
   for (int64_t t = 0; t < T; t++)
     CodeSums<D::type>{c.operand[w].data, E, inputs, range, c.operand[x].f32() + (t0 + t) * N, peaks}
         .run(sums + t * E, room);
+}
+
+// Scales of the chunk that begins at e, and middles where there are minima, of FewRoom::depth rows: by
+// group, then by row.
+template <class D, class M>
+static void few_scales(const uint8_t* const* rows, int64_t e, int64_t E, FewRoom& room) {
+  static_assert(M::here && Scales::groups == tile_side);
+  for (int64_t k = 0; k < FewRoom::depth; k += tile_side) {
+    V scale[tile_side], middle[tile_side];
+    for (int64_t r = 0; r < tile_side; r++) {
+      auto row = D::row(rows[k + r], E);
+      row.scales.prepare(e, chunk_end(e, E));
+      scale[r] = load(row.scales.value);
+      if constexpr (format_of(D::type).minima) {
+        Scales lowest = Scales::minima_of(rows[k + r], D::type, E);
+        lowest.prepare(e, chunk_end(e, E));
+        middle[r] = fma(scale[r], set(8), load(lowest.value));
+      }
+    }
+    M::transpose(scale);
+    for (int64_t g = 0; g < tile_side; g++) store(room.scale[g] + k, scale[g]);
+    if constexpr (!format_of(D::type).minima) continue;
+    M::transpose(middle);
+    for (int64_t g = 0; g < tile_side; g++) store(room.middle[g] + k, middle[g]);
+  }
+}
+
+// sums [T, E] = x · w over the range for a few activations: tiles of codes meet those of x times the
+// group's scales.
+template <class D, class M = FewTiles>
+static void walk_few(const Command& c, Chosen inputs, Range range, float* sums, FewRoom& room) {
+  const auto [N, E] = c.operand[w].matrix();
+  const int64_t T = c.operand[x].dim[0], stride = row_bytes(D::type, E);
+  constexpr int64_t depth = FewRoom::depth, steps = FewRoom::steps;
+  if (range.begin == range.end)
+    memset(sums, 0, sizeof(float) * static_cast<size_t>(T * E));
+  const M ready(T);
+  for (int64_t k = range.begin; k < range.end; k += depth) {
+    int64_t place[2 * depth];
+    const uint8_t* rows[2 * depth];
+    inputs.list(k, 2 * depth, range.end, place);
+    for (int64_t i = 0; i < 2 * depth; i++) rows[i] = c.operand[w].data + place[i] * stride;
+    for (int64_t t = 0; t < T; t++)
+      for (int64_t i = 0; i < depth; i++)
+        room.inputs[t][i] = k + i < range.end ? c.operand[x].f32()[t * N + place[i]] : 0;
+    for (int64_t e = 0; e < E; e += group_size) {
+      const int64_t g = e / group_size % Scales::groups;
+      if (g == 0) few_scales<D, M>(rows, e, E, room);
+      for (int64_t i = depth * e / E; i < depth * (e + group_size) / E; i++)
+        for (int64_t at = 0; at < stride; at += 64) __builtin_prefetch(rows[depth + i] + at, 0, 2);
+      for (int64_t i = 0; i < depth; i += 2) {
+        uint8_t* to = room.right + i / tile_depth * 2 * tile_bytes + i % tile_depth / 2 * 64;
+        M::put_codes(to, to + tile_bytes, rows[i] + e / 2, rows[i + 1] + e / 2);
+      }
+      for (int64_t t = 0; t < T; t++)
+        for (int64_t i = 0; i < depth; i += tile_depth) {
+          const auto part = [&](int64_t n) {
+            return mul(load(room.inputs[t] + n), load(room.scale[g] + n));
+          };
+          M::put(room.left + (i / tile_depth * T + t) * 64, part(i), part(i + W));
+        }
+      M::multiply(steps, room.left, T * 64, room.right, sums + e, E * 4, k == range.begin);
+      if constexpr (format_of(D::type).minima)
+        for (int64_t t = 0; t < T; t++) {
+          V rest = zero();
+          for (int64_t i = 0; i < depth; i += W)
+            rest = fma(load(room.inputs[t] + i), load(room.middle[g] + i), rest);
+          const V all = set(sum(rest));
+          for (int64_t i = 0; i < group_size; i += W) {
+            float* to = sums + t * E + e + i;
+            store(to, DEJAVU_ISA::add(load(to), all));
+          }
+        }
+    }
+  }
 }
 
 // y's columns = x · w for all activations, a panel of decoded weights at a time.
@@ -349,6 +440,11 @@ static void run(const Command& c, int task, float* workspace) {
     for (int64_t t = 0; t < T; t += each) {
       const Chosen inputs = chosen(c.operand[select], t, N, size);
       const Range mine = inputs_of(inputs, N / size, task, c.tasks);
+      if constexpr (FewTiles::here && format_of(D::type).bits == 4)
+        if (few(c)) {
+          walk_few<D>(c, inputs, mine, sums, *reinterpret_cast<FewRoom*>(room));
+          continue;
+        }
       if constexpr (format_of(D::type).bits == 4)
         walk_codes<D>(c, inputs, mine, t, each, sums + t * E, room);
       else

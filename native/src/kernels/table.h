@@ -16,6 +16,7 @@
 #include "short_rows.h"
 #include "outer.h"
 #include "tiles.h"
+#include "code_tiles.h"
 //
 #include "encode.h"
 #include "rotary.h"

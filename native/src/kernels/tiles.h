@@ -12,9 +12,13 @@ namespace dejavu::DEJAVU_ISA {
 struct Tiles {
   static constexpr bool here = false;
 };
+struct FewTiles {
+  static constexpr bool here = false;
+};
 #endif
 
-// From this many activations on, quantized weights are multiplied by tiles.
+// From this many activations on, quantized weights are multiplied by tiles, where nothing better is known
+// for a few.
 constexpr int64_t tiles_from = 8;
 // Elements of the sums that a panel takes: more would not fit into the first cache.
 constexpr int64_t panel_depth = 256;
