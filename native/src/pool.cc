@@ -40,7 +40,8 @@ bool stay_awake(int64_t nanoseconds, Over over, Meanwhile meanwhile) {
   return false;
 }
 
-// A ticket: the stage, which threads have taken the task meant for them, and how many of the others are taken.
+// A ticket: the stage, which threads have taken the task meant for them, and how many of the others are
+// taken.
 constexpr int own_tasks = 12, stage_shift = 44, own_shift = 32;
 uint64_t stage_of(uint64_t ticket) { return ticket >> stage_shift; }
 

@@ -1,4 +1,4 @@
-// The SIMD layer over AVX-512 with matrix tiles (AMX): that of AVX-512, Tiles of bf16 and CodeTiles of whole numbers.
+// The SIMD layer over AVX-512 with matrix tiles (AMX): that of AVX-512, tiles of bf16, and of whole numbers.
 #pragma once
 
 #include <immintrin.h>

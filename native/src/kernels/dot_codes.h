@@ -228,7 +228,8 @@ static void code_dots(const uint8_t* const* w, const uint8_t* const* ahead, bool
     for (; r < rows; r++) {
       const bool on = w[r] + far * bytes == later(r + far);
       const uint8_t* next = on ? w[r] + ahead_bytes : later(r + near);
-      CodeTile<Q, 1, 1, true>{w + r, &next, on ? next + far_bytes : later(r + far), x, E}.run(out + r, out_stride);
+      const uint8_t* farther = on ? next + far_bytes : later(r + far);
+      CodeTile<Q, 1, 1, true>{w + r, &next, farther, x, E}.run(out + r, out_stride);
     }
   if (T >= 2)  // twice the rows would be more sums than there are registers
     for (; r + 4 <= rows; r += 4) tile.template operator()<4>(r, ahead + r);
