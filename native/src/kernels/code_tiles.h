@@ -1,6 +1,6 @@
-// Dot products of quantized rows of weights with a few activations rounded to int8, by tiles of whole numbers:
-// weights are unpacked once for all of them, to bytes, never to floats. Products within a group of 32 are
-// exact, as those of dot_codes.h; groups are added in ascending order, in f32.
+// Dot products of quantized rows of weights with a few activations rounded to int8, by tiles of whole
+// numbers: weights are unpacked once for all of them, to bytes, never to floats. Products within a group of
+// 32 are exact, as those of dot_codes.h; groups are added in ascending order, in f32.
 //
 // The SIMD layer has `CodeTiles`, or there are none.
 #pragma once
@@ -13,8 +13,9 @@ struct CodeTiles {
 };
 #endif
 
-// So many activations at least and at most; for more, tiles of bf16 have less to do (tiles.h).
-constexpr int64_t few_from = 6, most_few = 32;
+// So many activations at least, up to which the bits of each are those it would have alone, and at most: for
+// more, tiles of bf16 have less to do (tiles.h).
+constexpr int64_t few_from = 8, most_few = 32;
 // Rows of weights, and elements of them, that are unpacked at a time.
 constexpr int64_t few_rows = 32, few_depth = 128, few_groups = few_depth / group_size;
 
