@@ -13,8 +13,8 @@ struct CodeTiles {
 };
 #endif
 
-// So many activations at least, up to which the bits of each are those it would have alone, and at most: for
-// more, tiles of bf16 have less to do (tiles.h).
+// For so many activations, at least and at most. The bits of fewer are those that each has alone; for more,
+// tiles of bf16 have less to do (tiles.h).
 constexpr int64_t few_from = 8, most_few = 32;
 // Rows of weights, and elements of them, that are unpacked at a time.
 constexpr int64_t few_rows = 32, few_depth = 128, few_groups = few_depth / group_size;
