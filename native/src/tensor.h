@@ -139,8 +139,9 @@ struct Kernel {
   // Bytes that all tasks of a command share, zeroed once; null or 0: none.
   size_t (*shared)(const Command&) = nullptr;
   // Piece i of the weights or cache that a task will read, in the order of reading; empty behind the last.
-  // Called once the command's selection is made, maybe long before its other operands are written. Null:
-  // nothing worth asking memory for beforehand.
+  // Called once the command's selection is made, maybe long before its other operands are written. A thread
+  // that was held up may call it so late that the selection's memory is used for something else: what it returns
+  // need not be right then. Null: nothing worth asking memory for beforehand.
   Span (*reads)(const Command&, int task, int64_t piece) = nullptr;
 };
 

@@ -71,7 +71,8 @@ static inline bool per_row(const Operand& select) { return select.data && select
 static inline Chosen chosen(const Operand& select, int64_t row, int64_t n, int64_t block = 1) {
   if (!select.data) return {nullptr, n / block, block};
   const uint32_t* start = select.u32() + (select.dim[0] > 1 ? row : 0) * select.dim[1];
-  return {start + 1, start[0], block};
+  // No more than there is room for: a thread that looks ahead may come so late that other numbers lie there.
+  return {start + 1, least(start[0], select.dim[1] - 1), block};
 }
 
 }  // namespace dejavu::DEJAVU_ISA
