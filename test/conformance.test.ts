@@ -10,7 +10,9 @@ import { Inputs, output } from '../src/ops/cases.ts';
 import { add } from '../src/ops/elementwise.ts';
 import { ops } from '../src/ops/index.ts';
 import { linear, linearOp } from '../src/ops/linear.ts';
-import { linearTransposedOp } from '../src/ops/linear-transposed.ts';
+import { linearTransposed, linearTransposedOp } from '../src/ops/linear-transposed.ts';
+import { norm } from '../src/ops/norm.ts';
+import { selectTop } from '../src/ops/select.ts';
 import { weightTypes } from '../src/ops/shape.ts';
 import { Recorder } from '../src/program.ts';
 import { isQuantized, size, type Tensor } from '../src/tensor.ts';
@@ -207,6 +209,37 @@ describe.each(native.isas())('identities, %s', (isa) => {
       expect(await bits(many, op, operands, params)).toEqual(await bits(one, op, operands, params));
   });
 
+  it('a thread that is held up while it looks ahead does no harm', async () => {
+    const [N, rounds] = [512, 24];
+    const run = async (backend: Backend, times: number): Promise<Uint8Array> => {
+      const place = ({ dtype, shape, bytes }: HostTensor): Tensor => {
+        const tensor = backend.allocate(dtype, shape, 'state');
+        backend.write(tensor, bytes);
+        return tensor;
+      };
+      const numbers = new Inputs(7);
+      const up = place(numbers.numbers([N, N]));
+      const down = place(numbers.numbers([N, N]));
+      const first = place(numbers.numbers([1, N]));
+      // Where a selection was, floats lie soon after: as a count they would be a billion.
+      const g = new Recorder();
+      let x = first;
+      for (let i = 0; i < rounds; i++) {
+        const select = selectTop(g, x, 16);
+        const h = linear(g, { x, w: up, select, activation: 'relu' });
+        x = norm(g, linearTransposed(g, { x: h, w: down, select, add: x }), { eps: 1, rms: true });
+      }
+      g.keep(x);
+      const program = backend.compile(g.finish());
+      for (let i = 0; i < times; i++) await backend.run(program);
+      const result = await backend.read(x, program);
+      program.release();
+      [up, down, first].forEach((tensor) => backend.free(tensor));
+      return result;
+    };
+    expect(await run(crowd, 600)).toEqual(await run(one, 1));
+  });
+
   const all = (rows: number, n: number): HostTensor => random.selection(rows, n, 2);
   const [N, E] = [300, 517];
 
@@ -224,8 +257,8 @@ describe.each(native.isas())('identities, %s', (isa) => {
       it.each(cases)('threads share large work without changing bits', async (op, operands, p) => {
         const params = { ...p, block: 1 };
         const alone = await bits(one, op, operands, params);
-        for (const backend of [many, crowd])
-          expect(await bits(backend, op, operands, params)).toEqual(alone);
+        expect(await bits(many, op, operands, params)).toEqual(alone);
+        if (type === 'int4') expect(await bits(crowd, op, operands, params)).toEqual(alone);
       });
 
       it.each(cases)('selecting all equals dense, bit for bit', async (op, operands, p) => {
