@@ -7,10 +7,11 @@
 namespace dejavu {
 
 namespace {
-// How long a thread waits before it falls asleep: for a stage, longer than most stages, and for the next
-// program, longer than it takes to choose a token. It would wake tens of microseconds late, and waking it
-// costs another thread as much. Soon others may have the processor.
+// How long a thread waits before it falls asleep: for a stage, longer than most stages; for the next
+// program, a fiftieth of what the last one took, and no longer than it takes to choose a token. It would wake
+// tens of microseconds late, and waking it costs another thread as much. Soon others may have the processor.
 constexpr int64_t awake_nanoseconds = 200'000, awake_between = 500'000, alone_nanoseconds = 20'000;
+constexpr int64_t awake_share = 50;
 
 // How much a thread asks memory for before a stage begins, a part of a second cache; and how many stages
 // ahead it looks for something to ask for.
@@ -141,9 +142,10 @@ void Pool::submit(std::shared_ptr<Run> run) {
 }
 
 void Pool::work(int id) {
+  int64_t awake = 0;
   for (uint64_t seen = 0;;) {
     const auto more = [&] { return newest_.load() > seen || stop_.load(); };
-    if (seen > 0) stay_awake(awake_between, more, [] { return false; });
+    stay_awake(awake, more, [] { return false; });
     std::shared_ptr<Run> run;
     {
       std::unique_lock<std::mutex> lock(mutex_);
@@ -154,7 +156,9 @@ void Pool::work(int id) {
       run = queue_.front();
     }
     seen = run->serial;
+    const int64_t start = now();
     work_on(*run, id);
+    awake = std::min(awake_between, (now() - start) / awake_share);
   }
 }
 
