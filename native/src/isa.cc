@@ -10,7 +10,8 @@ namespace dejavu {
 
 #ifdef DEJAVU_AMX
 namespace {
-// Whether the processor multiplies tiles of bf16 and of whole numbers, and Linux lends this process the registers.
+// Whether the processor multiplies tiles of bf16 and of whole numbers, and Linux lends this process the
+// registers.
 bool has_amx() {
   constexpr long request_feature = 0x1023, tile_data = 18;
   unsigned a, b, c, d;

@@ -128,6 +128,14 @@ struct Tiles {
     _mm512_storeu_si512(to, _mm512_permutexvar_epi16(lanes, rounded(a, b)));
   }
 
+  // 16 bytes of two rows as words, side by side.
+  static __m512i side_by_side(const uint8_t* a, const uint8_t* b) {
+    const auto spread = [](const uint8_t* p) {
+      return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    };
+    return _mm512_or_si512(spread(a), _mm512_slli_epi32(spread(b), 16));
+  }
+
   static V codes() { return codes_i4(); }
   // A group of 4-bit codes, as what each of the 16 stands for.
   static void put_i4(uint8_t* to, const uint8_t* codes, V terms) {
@@ -140,10 +148,7 @@ struct Tiles {
   // The same of two rows, in two tiles of 16 columns.
   static void put_pairs_i4(uint8_t* low, uint8_t* high, const uint8_t* a, V terms_a,
                            const uint8_t* b, V terms_b) {
-    const auto spread = [](const uint8_t* p) {
-      return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-    };
-    const __m512i words = _mm512_or_si512(spread(a), _mm512_slli_epi32(spread(b), 16));
+    const __m512i words = side_by_side(a, b);
     const __m512i mask = _mm512_set1_epi16(15), second = _mm512_set1_epi32(0x100000);
     const auto places = [&](__m512i codes) {  // (codes & mask) | second
       return _mm512_ternarylogic_epi32(codes, mask, second, 0xea);
@@ -197,10 +202,7 @@ struct FewTiles {
   static void put(uint8_t* to, V low, V high) { Tiles::put(to, low, high); }
   // Codes of a group of two rows as -8 … 7, in two tiles of 16 columns.
   static void put_codes(uint8_t* low, uint8_t* high, const uint8_t* a, const uint8_t* b) {
-    const auto spread = [](const uint8_t* p) {
-      return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-    };
-    const __m512i words = _mm512_or_si512(spread(a), _mm512_slli_epi32(spread(b), 16));
+    const __m512i words = Tiles::side_by_side(a, b);
     const __m512i table = Tiles::rounded(codes_i4(), codes_i4());  // a place is five bits, the last is any
     _mm512_storeu_si512(low, _mm512_permutexvar_epi16(words, table));
     _mm512_storeu_si512(high, _mm512_permutexvar_epi16(_mm512_srli_epi16(words, 4), table));
@@ -215,7 +217,7 @@ struct FewTiles {
 struct CodeTiles {
   static constexpr bool here = true;
 
-  CodeTiles() { configure([](int i) { return Shape{i < 6 ? (i < 4 ? 64 : 32) : 64, i < 6 ? 16 : 8}; }); }
+  CodeTiles() { configure([](int i) { return Shape{i == 4 || i == 5 ? 32 : 64, i < 6 ? 16 : 8}; }); }
   ~CodeTiles() { _tile_release(); }
   CodeTiles(const CodeTiles&) = delete;
   CodeTiles& operator=(const CodeTiles&) = delete;

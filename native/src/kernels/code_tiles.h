@@ -13,9 +13,8 @@ struct CodeTiles {
 };
 #endif
 
-// For so many activations, at least and at most. The bits of fewer are those that each has alone; for more,
-// tiles of bf16 have less to do (tiles.h).
-constexpr int64_t few_from = 8, most_few = 32;
+// For so many activations at most, from tiles_from on: for more, tiles of bf16 have less to do (tiles.h).
+constexpr int64_t most_few = 32;
 // Rows of weights, and elements of them, that are unpacked at a time.
 constexpr int64_t few_rows = 32, few_depth = 128, few_groups = few_depth / group_size;
 
@@ -117,9 +116,9 @@ static void few_dots(const uint8_t* const* w, const uint8_t* const* ahead, const
       M::template unpack<bits>(room.left + r * few_depth, from);
     }
   };
-  // Of a block of activations, for groups from g on; `first`: of the group in the chunk.
-  const auto add = [&](int64_t b, int64_t g, int64_t first) {
-    const int64_t at = (b * x.groups + g) * tile_side;
+  // Of a block of activations, for groups from g on.
+  const auto add = [&](int64_t b, int64_t g) {
+    const int64_t at = (b * x.groups + g) * tile_side, first = g % Scales::groups;
     for (int64_t r = 0; r < few_rows; r++) {
       V sum = load(room.sums[b][r]);
 #pragma GCC unroll 4
@@ -139,7 +138,7 @@ static void few_dots(const uint8_t* const* w, const uint8_t* const* ahead, const
     const int64_t g = e / group_size;
     for (int64_t b = 0; b < x.blocks; b++) {
       M::multiply(room.left, x.tiles + (b * x.groups + g) * CodeColumns::tile, room.products);
-      add(b, g, g % Scales::groups);
+      add(b, g);
     }
   }
   for (int64_t b = 0; b < x.blocks; b++)

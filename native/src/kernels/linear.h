@@ -14,7 +14,7 @@ constexpr int64_t decode_above = 2 * dot_cols;
 // Whether all activations meet each panel of weights in tiles: of whole numbers, or of bf16.
 static bool few(const Command& c) {
   const int64_t T = c.operand[x].dim[0];
-  return CodeTiles::here && c.operand[x].type == DType::int8 && T >= few_from && T <= most_few &&
+  return CodeTiles::here && c.operand[x].type == DType::int8 && T >= tiles_from && T <= most_few &&
          !per_row(c.operand[select]);
 }
 static bool tiled(const Command& c) {

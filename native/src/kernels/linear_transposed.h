@@ -187,13 +187,9 @@ static void few_scales(const uint8_t* const* rows, int64_t e, int64_t E, FewRoom
     V scale[tile_side], middle[tile_side];
     for (int64_t r = 0; r < tile_side; r++) {
       auto row = D::row(rows[k + r], E);
-      row.scales.prepare(e, chunk_end(e, E));
+      row.prepare(e, chunk_end(e, E));
       scale[r] = load(row.scales.value);
-      if constexpr (format_of(D::type).minima) {
-        Scales lowest = Scales::minima_of(rows[k + r], D::type, E);
-        lowest.prepare(e, chunk_end(e, E));
-        middle[r] = fma(scale[r], set(8), load(lowest.value));
-      }
+      if constexpr (format_of(D::type).minima) middle[r] = load(row.middles.value);
     }
     M::transpose(scale);
     for (int64_t g = 0; g < tile_side; g++) store(room.scale[g] + k, scale[g]);

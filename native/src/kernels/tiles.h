@@ -17,8 +17,8 @@ struct FewTiles {
 };
 #endif
 
-// From this many activations on, quantized weights are multiplied by tiles, where nothing better is known
-// for a few.
+// From this many activations on, quantized weights are multiplied by tiles, of whole numbers while they are
+// few (code_tiles.h). The bits of fewer are those that each has alone.
 constexpr int64_t tiles_from = 8;
 // Elements of the sums that a panel takes: more would not fit into the first cache.
 constexpr int64_t panel_depth = 256;
