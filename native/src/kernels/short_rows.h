@@ -15,14 +15,21 @@ static constexpr bool short_rows(int64_t E) {
 }
 
 // W vectors of one row each, from w on and `stride` apart, whose sums are their products with x. Whole
-// blocks are read, `known` of them where that is not 0.
+// blocks are read, `known` of them where that is not 0. As many bytes from `ahead` on are asked for, unless it
+// is null, a little with each row: asked for at once, they would wait for one another.
 template <class Q, int known>
-static DEJAVU_INLINE V short_sums(const uint8_t* w, int64_t stride, const CodedRow<Q>& x, int64_t E) {
+static DEJAVU_INLINE V short_sums(const uint8_t* w, int64_t stride, const CodedRow<Q>& x, int64_t E,
+                                  const uint8_t* ahead) {
   const int64_t groups = (E + group_size - 1) / group_size;
   const int64_t blocks = known ? known : (E + Q::size - 1) / Q::size;
   const V by = load(x.scales);
   V sums[W];
+  int64_t asked = 0;
   for (int64_t i = 0; i < W; i++, w += stride) {
+    for (; ahead && asked < (i + 1) * stride; asked += 64) {
+      __builtin_prefetch(ahead + asked);
+      __builtin_prefetch(ahead + asked + far_bytes, 0, 2);
+    }
     const uint16_t* scales = reinterpret_cast<const uint16_t*>(w + code_bytes(Q::type, E));
     float both[W];
     store(both, mul(load_f16(scales, groups), by));
@@ -41,10 +48,6 @@ static void short_dots(const uint8_t* w, const uint8_t* end, int64_t rows, const
   const int64_t stride = row_bytes(Q::type, E), blocks = (E + Q::size - 1) / Q::size;
   const int64_t over = blocks * Q::bytes;  // at most, behind the last row
   for (int64_t r = 0; r < rows; r += W, w += W * stride) {
-    for (int64_t at = 0; at < W * stride; at += 64) {
-      __builtin_prefetch(w + ahead_bytes + at);
-      __builtin_prefetch(w + ahead_bytes + far_bytes + at, 0, 2);
-    }
     const uint8_t* from = w;
     uint8_t last[W * stream_bytes];
     if (r + W > rows || end - w < W * stride + over) {
@@ -52,9 +55,11 @@ static void short_dots(const uint8_t* w, const uint8_t* end, int64_t rows, const
       memcpy(last, w, static_cast<size_t>(least(rows - r, W) * stride));
       from = last;
     }
-    for (int64_t t = 0; t < T; t++)
-      store(out + t * out_stride + r, blocks == 1 ? short_sums<Q, 1>(from, stride, x[t], E)
-                                                  : short_sums<Q, 0>(from, stride, x[t], E));
+    for (int64_t t = 0; t < T; t++) {
+      const uint8_t* ahead = t == 0 ? w + ahead_bytes : nullptr;
+      store(out + t * out_stride + r, blocks == 1 ? short_sums<Q, 1>(from, stride, x[t], E, ahead)
+                                                  : short_sums<Q, 0>(from, stride, x[t], E, ahead));
+    }
   }
 }
 

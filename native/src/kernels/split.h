@@ -9,11 +9,14 @@ namespace dejavu::DEJAVU_ISA {
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
-// Tasks for `units` shares of work that take `steps` multiplications in all.
+// Tasks for `units` shares of work that take `steps` multiplications in all: one for each thread where that is
+// worth one, up to four where each is long beside what a task costs.
 static inline int split(int64_t units, int64_t steps, int threads) {
-  constexpr int64_t worth_a_task = 1 << 15;
+  constexpr int64_t worth_a_task = 1 << 15, long_task = 1 << 18;
   if (threads == 1) return 1;
-  return static_cast<int>(most(1, least(least(units, steps / worth_a_task), threads * 4)));
+  const int64_t few = least(threads, steps / worth_a_task);
+  const int64_t many = least(threads * 4, steps / long_task);
+  return static_cast<int>(most(1, least(units, most(few, many))));
 }
 
 struct Range {
