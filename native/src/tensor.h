@@ -50,21 +50,26 @@ constexpr Format format_of(DType type) {
 
 constexpr int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
+// Elements of a row, and how many share a scale where it is quantized: kernels are compiled for int4 and
+// int4z, and take each group as it comes.
+struct Columns {
+  int64_t count, group;
+  int64_t scale_bytes;  // after which minima lie
+  constexpr Columns(int64_t n, int64_t of = group_size)
+      : count(n), group(of), scale_bytes(round_up((n + of - 1) / of * 2, 4)) {}
+  constexpr operator int64_t() const { return count; }
+};
+
 // Bytes of the codes of a quantized row, after which its scales lie.
 constexpr int64_t code_bytes(DType type, int64_t columns) {
   return format_of(type).bits == 8 ? round_up(columns, 4) : round_up(columns, group_size) / 2;
 }
 
-// Bytes of its scales, after which its minima lie.
-constexpr int64_t scale_bytes(DType type, int64_t columns) {
-  const int64_t group = format_of(type).group;
-  return round_up((columns + group - 1) / group * 2, 4);
-}
-
-constexpr int64_t row_bytes(DType type, int64_t columns) {
+// `type` is the row's, or that of the same bits and minima with another group.
+constexpr int64_t row_bytes(DType type, Columns columns) {
   const Format format = format_of(type);
   if (format.bits)
-    return code_bytes(type, columns) + scale_bytes(type, columns) * (format.minima ? 2 : 1);
+    return code_bytes(type, columns) + columns.scale_bytes * (format.minima ? 2 : 1);
   switch (type) {
     case DType::u8:
       return columns;
@@ -76,8 +81,14 @@ constexpr int64_t row_bytes(DType type, int64_t columns) {
   }
 }
 
+constexpr int64_t row_bytes(DType type, int64_t columns) {
+  const Format format = format_of(type);
+  return row_bytes(type, format.bits ? Columns{columns, format.group} : Columns{columns});
+}
+
 struct Matrix {
-  int64_t rows, columns;
+  int64_t rows;
+  Columns columns;
 };
 
 struct Operand {
@@ -90,8 +101,13 @@ struct Operand {
   int32_t* i32() const { return reinterpret_cast<int32_t*>(data); }
   uint32_t* u32() const { return reinterpret_cast<uint32_t*>(data); }
 
+  // The last axis of a matrix.
+  Columns columns() const {
+    const Format format = format_of(type);
+    return {dim[1], format.bits ? format.group : group_size};
+  }
   // The first two axes.
-  Matrix matrix() const { return {dim[0], dim[1]}; }
+  Matrix matrix() const { return {dim[0], columns()}; }
 
   int64_t size() const {
     int64_t n = 1;
@@ -99,10 +115,9 @@ struct Operand {
     return n;
   }
   int64_t bytes() const {
-    const int64_t columns = rank ? dim[rank - 1] : 1;
     int64_t rows = 1;
     for (int i = 0; i + 1 < rank; i++) rows *= dim[i];
-    return rows * row_bytes(type, columns);
+    return rows * row_bytes(type, rank ? dim[rank - 1] : 1);
   }
 };
 

@@ -136,7 +136,8 @@ static void run_rows(const Command& c, int task, float* results) {
                    const int64_t slot = (from + t) % P;
                    n = least(T - t, P - slot);
                    dots<D>(place + r, place + r + dot_rows, least(dot_rows, count - r),
-                           inputs + slot * E, E, n, E, results + t * batch + r, batch);
+                           inputs + slot * E, E, n, c.operand[w].columns(), results + t * batch + r,
+                           batch);
                  }
              });
 }
@@ -161,7 +162,8 @@ static void run_codes(const Command& c, int task, float* results) {
                                         room + slot * Row::bytes(E));
                  rows[t] = made[slot];
                }
-               code_dots<Q>(place, place + Q::rows, true, count, rows, T, E, results, batch);
+               code_dots<Q>(place, place + Q::rows, true, count, rows, T, c.operand[w].columns(), results,
+                            batch);
              });
 }
 

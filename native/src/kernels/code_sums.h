@@ -13,7 +13,7 @@ constexpr int64_t most_code_rows = 4096;
 template <DType type>
 struct CodeSums {
   const uint8_t* weights;
-  int64_t E;
+  Columns E;
   const Chosen& inputs;
   Range range;  // places among those chosen
   const float* x;
@@ -37,7 +37,7 @@ struct CodeSums {
   float peak_scale(int64_t n) const {
     const uint8_t* codes = weights + n * row_bytes(type, E);
     const uint16_t* scales = reinterpret_cast<const uint16_t*>(codes + code_bytes(type, E));
-    const int64_t count = (E + format_of(type).group - 1) / format_of(type).group;
+    const int64_t count = (E + E.group - 1) / E.group;
     V top = zero();
     int64_t g = 0;
     for (; g + W <= count; g += W) top = max(top, abs(load_f16(scales + g)));
@@ -203,7 +203,7 @@ struct CodeSums {
       values[r] = scales[r].value;
       if (!one_run) __builtin_prefetch(at.later[r] + code_bytes(type, E) + e / 16);
       if (count < chunk) memset(scales[r].value, 0, sizeof scales[r].value);
-      if (count < chunk || format_of(type).group != group_size)
+      if (count < chunk || E.group != group_size)
         scales[r].prepare(e, e + count);
       else
         for (int64_t g = 0; g < groups; g += W)

@@ -74,7 +74,7 @@ struct CodeColumns {
 // All dot products of few_rows rows with the activations. `ahead`: rows that come next.
 template <class Q, class M>
 static void few_dots(const uint8_t* const* w, const uint8_t* const* ahead, const CodeColumns& x,
-                     int64_t E, float* out, int64_t T, int64_t out_stride) {
+                     Columns E, float* out, int64_t T, int64_t out_stride) {
   constexpr bool minima = format_of(Q::type).minima;
   constexpr int bits = format_of(Q::type).bits;
   constexpr int64_t step = few_depth * bits / 8;

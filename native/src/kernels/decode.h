@@ -24,7 +24,7 @@ struct F32 {
     V term(int64_t, float x) const { return set(x); }
     V plus(V sum, V term, int64_t i, int s) const { return fma(at(i, s), term, sum); }
   };
-  static Row row(const uint8_t* bytes, int64_t) { return {reinterpret_cast<const float*>(bytes)}; }
+  static Row row(const uint8_t* bytes, Columns) { return {reinterpret_cast<const float*>(bytes)}; }
 };
 
 struct F16 {
@@ -37,7 +37,7 @@ struct F16 {
     V term(int64_t, float x) const { return set(x); }
     V plus(V sum, V term, int64_t i, int s) const { return fma(at(i, s), term, sum); }
   };
-  static Row row(const uint8_t* bytes, int64_t) {
+  static Row row(const uint8_t* bytes, Columns) {
     return {reinterpret_cast<const uint16_t*>(bytes)};
   }
 };
@@ -50,14 +50,14 @@ struct Scales {
   int64_t group = group_size;  // elements that share one
   alignas(64) float value[groups];
 
-  static DEJAVU_INLINE Scales of(const uint8_t* row, DType type, int64_t columns) {
+  static DEJAVU_INLINE Scales of(const uint8_t* row, DType type, Columns columns) {
     Scales scales;
     scales.stored = reinterpret_cast<const uint16_t*>(row + code_bytes(type, columns));
-    scales.group = format_of(type).group;
+    scales.group = columns.group;
     return scales;
   }
-  static DEJAVU_INLINE Scales minima_of(const uint8_t* row, DType type, int64_t columns) {
-    return of(row + scale_bytes(type, columns), type, columns);
+  static DEJAVU_INLINE Scales minima_of(const uint8_t* row, DType type, Columns columns) {
+    return of(row + columns.scale_bytes, type, columns);
   }
 
   // Whole vectors are stored, whose parts later loads get at once.
@@ -98,15 +98,14 @@ struct Int8 {
     V term(int64_t i, float x) const { return set(x * scales.number(i)); }
     V plus(V sum, V term, int64_t i, int s) const { return fma(load_i8(codes + i + s), term, sum); }
   };
-  static Row row(const uint8_t* bytes, int64_t columns) {
+  static Row row(const uint8_t* bytes, Columns columns) {
     return {reinterpret_cast<const int8_t*>(bytes), Scales::of(bytes, type, columns)};
   }
 };
 
 // Codes of 4 bits as -8 … 7 times a scale.
-template <DType t>
 struct Int4 {
-  static constexpr DType type = t;
+  static constexpr DType type = DType::int4;
   struct Row {
     const uint8_t* codes;
     Scales scales;
@@ -121,15 +120,14 @@ struct Int4 {
       return plus_i4(sum, term, codes + i / 2 + s % 16, s >= 16);
     }
   };
-  static Row row(const uint8_t* bytes, int64_t columns) {
+  static Row row(const uint8_t* bytes, Columns columns) {
     return {bytes, Scales::of(bytes, type, columns)};
   }
 };
 
 // Codes of 4 bits as 0 … 15 times a scale, and a minimum: -8 … 7 times the scale, and a middle.
-template <DType t>
 struct Int4z {
-  static constexpr DType type = t;
+  static constexpr DType type = DType::int4z;
   struct Row {
     const uint8_t* codes;
     Scales scales, middles;
@@ -147,12 +145,12 @@ struct Int4z {
     V term(int64_t, float x) const { return set(x); }
     V plus(V sum, V term, int64_t i, int s) const { return fma(at(i, s), term, sum); }
   };
-  static Row row(const uint8_t* bytes, int64_t columns) {
+  static Row row(const uint8_t* bytes, Columns columns) {
     return {bytes, Scales::of(bytes, type, columns), Scales::minima_of(bytes, type, columns)};
   }
 };
 
-// Calls f with the weight type of `type`.
+// Calls f with the weight type of `type`; how many elements share a scale is of `Columns`.
 template <class F>
 static inline void with_weights(DType type, F f) {
   switch (type) {
@@ -162,18 +160,12 @@ static inline void with_weights(DType type, F f) {
       return f(F16{});
     case DType::int8:
       return f(Int8{});
-    case DType::int4g64:
-      return f(Int4<DType::int4g64>{});
-    case DType::int4g128:
-      return f(Int4<DType::int4g128>{});
     case DType::int4z:
-      return f(Int4z<DType::int4z>{});
     case DType::int4g64z:
-      return f(Int4z<DType::int4g64z>{});
     case DType::int4g128z:
-      return f(Int4z<DType::int4g128z>{});
+      return f(Int4z{});
     default:
-      return f(Int4<DType::int4>{});
+      return f(Int4{});
   }
 }
 

@@ -21,8 +21,8 @@ static inline void store_sums(float* out, V a, V b, V c, V d) {
 // `fixed`, where not 0: E and x_stride, known beforehand.
 template <class D, int R, int T, int64_t fixed>
 static void dot_tile(const uint8_t* const* w, const uint8_t* const* ahead, const float* x,
-                     int64_t x_stride, int64_t E, float* out, int64_t out_stride) {
-  if constexpr (fixed) x_stride = E = fixed;
+                     int64_t x_stride, Columns E, float* out, int64_t out_stride) {
+  if constexpr (fixed) E = x_stride = fixed;
   typename D::Row row[R];
   V sums[R][T];
   for (int r = 0; r < R; r++) {
@@ -63,7 +63,7 @@ static void dot_tile(const uint8_t* const* w, const uint8_t* const* ahead, const
 
 template <class D, int R, int64_t fixed>
 static inline void dot_tiles(int T, const uint8_t* const* w, const uint8_t* const* ahead,
-                             const float* x, int64_t x_stride, int64_t E, float* out,
+                             const float* x, int64_t x_stride, Columns E, float* out,
                              int64_t out_stride) {
   if (T == dot_cols)
     dot_tile<D, R, dot_cols, fixed>(w, ahead, x, x_stride, E, out, out_stride);
@@ -78,7 +78,7 @@ static inline void dot_tiles(int T, const uint8_t* const* w, const uint8_t* cons
 // All dot products of `rows` rows and T activations. `ahead` as above, one for each row.
 template <class D, int64_t fixed = 0>
 static void dots(const uint8_t* const* w, const uint8_t* const* ahead, int64_t rows, const float* x,
-                 int64_t x_stride, int64_t T, int64_t E, float* out, int64_t out_stride) {
+                 int64_t x_stride, int64_t T, Columns E, float* out, int64_t out_stride) {
   for (int64_t t = 0, n; t < T; t += n) {
     n = T - t >= dot_cols ? dot_cols : least(3, T - t);
     const uint8_t* const* next = t == 0 ? ahead : nullptr;

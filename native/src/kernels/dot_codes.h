@@ -38,16 +38,10 @@ static inline void with_codes(DType type, F f) {
   switch (type) {
     case DType::int8:
       return f(Codes8{});
-    case DType::int4g64:
-      return f(Codes4<DType::int4g64>{});
-    case DType::int4g128:
-      return f(Codes4<DType::int4g128>{});
     case DType::int4z:
-      return f(Codes4<DType::int4z>{});
     case DType::int4g64z:
-      return f(Codes4<DType::int4g64z>{});
     case DType::int4g128z:
-      return f(Codes4<DType::int4g128z>{});
+      return f(Codes4<DType::int4z>{});
     default:
       return f(Codes4<DType::int4>{});
   }
@@ -114,7 +108,7 @@ struct CodeTile {
   const uint8_t* const* ahead;
   const uint8_t* far;
   const CodedRow<Q>* x;
-  int64_t E;
+  Columns E;
   V sums[R][T];
   V rest[R][T];  // of minima, where there are any: in the middle of a group's codes, times its activations
   float both[R][T][Scales::groups];  // products of the scales of weights and activations
@@ -203,7 +197,7 @@ constexpr int64_t stream_bytes = 512;
 // one stream; rows that lie apart several at a time, while those of `ahead` are asked for.
 template <class Q>
 static void code_dots(const uint8_t* const* w, const uint8_t* const* ahead, bool one_run,
-                      int64_t rows, const CodedRow<Q>* x, int64_t T, int64_t E, float* out,
+                      int64_t rows, const CodedRow<Q>* x, int64_t T, Columns E, float* out,
                       int64_t out_stride) {
   constexpr int most_t = 4;
   // Row r, which may be one of those behind them.

@@ -111,7 +111,8 @@ static int tasks(const Command& c, int threads) {
 
 static void run(const Command& c, int task, float*) {
   const Operand& rows = c.operand[table];
-  const int64_t E = rows.dim[1], stride = row_bytes(rows.type, E);
+  const Columns E = rows.columns();
+  const int64_t stride = row_bytes(rows.type, E);
   const Range range = share(c.operand[ids].dim[0], task, c.tasks);
   with_weights(rows.type, [&](auto type) {
     using D = decltype(type);

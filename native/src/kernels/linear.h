@@ -81,7 +81,7 @@ template <class D>
 static void project(const Command& c, Chosen outputs, Range range, int64_t t0, int64_t T,
                     float* results) {
   const Operand& weights = c.operand[w];
-  const int64_t E = weights.dim[1];
+  const Columns E = weights.columns();
   const int64_t stride = row_bytes(weights.type, E);
   const float* input = c.operand[x].f32() + t0 * E;
   float* panel = results + c.operand[x].dim[0] * batch;
@@ -112,7 +112,7 @@ static void project(const Command& c, Chosen outputs, Range range, int64_t t0, i
 template <class Q>
 static void project_codes(const Command& c, Chosen outputs, Range range, int64_t t0, int64_t T,
                           float* results, const CodedRow<Q>* input) {
-  const int64_t E = c.operand[w].dim[1];
+  const Columns E = c.operand[w].columns();
   const int64_t stride = row_bytes(Q::type, E);
   const uint8_t* weights = c.operand[w].data;
   for (int64_t i = range.begin; i < range.end; i += batch) {
@@ -136,7 +136,8 @@ static void project_codes(const Command& c, Chosen outputs, Range range, int64_t
 // The same for a few of them, by tiles.
 template <class Q, class M = CodeTiles>
 static void run_few(const Command& c, int task, float* results) {
-  const auto [T, E] = c.operand[x].matrix();
+  const int64_t T = c.operand[x].dim[0];
+  const Columns E = c.operand[w].columns();
   const int64_t stride = row_bytes(Q::type, E);
   const uint8_t* weights = c.operand[w].data;
   const Chosen outputs = chosen(c.operand[select], 0, c.operand[w].dim[0],
@@ -158,22 +159,23 @@ static void run_few(const Command& c, int task, float* results) {
 
 template <class Q>
 static void run_codes(const Command& c, int task, int64_t each, float* results) {
-  const Operand& input = c.operand[x];
-  const auto [T, E] = input.matrix();
+  const Operand& weights = c.operand[w];
+  const auto [T, E] = c.operand[x].matrix();
+  const int64_t stride = row_bytes(weights.type, weights.dim[1]);
   uint8_t* room = reinterpret_cast<uint8_t*>(results) + results_bytes(T);
   auto* rows = reinterpret_cast<CodedRow<Q>*>(room + T * CodedRow<Q>::bytes(E));
   if (each == T) {  // what comes first is asked for while activations are prepared
-    const Chosen outputs = chosen(c.operand[select], 0, c.operand[w].dim[0],
+    const Chosen outputs = chosen(c.operand[select], 0, weights.dim[0],
                                   static_cast<int64_t>(c.param[block]));
     const Range mine = share(outputs.size(), task, c.tasks);
     for (int64_t i = mine.begin; i < least(mine.end, mine.begin + Q::rows); i++)
-      for (int64_t at = 0; at < row_bytes(Q::type, E); at += 64)
-        __builtin_prefetch(c.operand[w].data + outputs[i] * row_bytes(Q::type, E) + at);
+      for (int64_t at = 0; at < stride; at += 64)
+        __builtin_prefetch(weights.data + outputs[i] * stride + at);
   }
   for (int64_t t = 0; t < T; t++, room += CodedRow<Q>::bytes(E))
-    rows[t] = CodedRow<Q>::of(input.data + t * row_bytes(DType::int8, E), E, room);
+    rows[t] = CodedRow<Q>::of(c.operand[x].data + t * row_bytes(DType::int8, E), E, room);
   for (int64_t t = 0; t < T; t += each) {
-    const Chosen outputs = chosen(c.operand[select], t, c.operand[w].dim[0],
+    const Chosen outputs = chosen(c.operand[select], t, weights.dim[0],
                                   static_cast<int64_t>(c.param[block]));
     project_codes<Q>(c, outputs, share(outputs.size(), task, c.tasks), t, each, results, rows);
   }
@@ -183,7 +185,8 @@ static void run_codes(const Command& c, int task, int64_t each, float* results) 
 template <class D, class M = Tiles>
 static void run_tiles(const Command& c, int task, float* results) {
   const Operand& weights = c.operand[w];
-  const auto [T, E] = c.operand[x].matrix();
+  const int64_t T = c.operand[x].dim[0];
+  const Columns E = weights.columns();
   const int64_t stride = row_bytes(weights.type, E);
   const int64_t depth = tiles_in(E, tile_depth), across = tiles_in(T, tile_side);
   uint8_t* sums = reinterpret_cast<uint8_t*>(results) + results_bytes(T);

@@ -105,7 +105,7 @@ static size_t shared(const Command& c) {
 // activation do not depend on the others.
 template <class D, int R>
 static void flow(const uint8_t* const* rows, const uint8_t* const* ahead, const float* factor,
-                 int64_t T, int64_t E, float* sums) {
+                 int64_t T, Columns E, float* sums) {
   typename D::Row row[R];
   for (int r = 0; r < R; r++) row[r] = D::row(rows[r], E);
   const int64_t bytes = row_bytes(D::type, E);
@@ -181,7 +181,7 @@ static void walk_codes(const Command& c, Chosen inputs, Range range, int64_t t0,
 // Scales of the chunk that begins at e, and middles where there are minima, of FewRoom::depth rows: by
 // group, then by row.
 template <class D, class M>
-static void few_scales(const uint8_t* const* rows, int64_t e, int64_t E, FewRoom& room) {
+static void few_scales(const uint8_t* const* rows, int64_t e, Columns E, FewRoom& room) {
   static_assert(M::here && Scales::groups == tile_side);
   for (int64_t k = 0; k < FewRoom::depth; k += tile_side) {
     V scale[tile_side], middle[tile_side];
@@ -350,7 +350,7 @@ static void pack_left(const Command& c, const Chosen& inputs, Range range, uint8
 template <class D, class M>
 static void panel_right(const Command& c, const Chosen& inputs, Range range, Range columns,
                         uint8_t* panel) {
-  const int64_t E = c.operand[w].dim[1];
+  const Columns E = c.operand[w].columns();
   constexpr int64_t next = panel_depth / tile_depth * tile_bytes;
   constexpr int64_t ahead = 16;
   const auto at = [&](int64_t i) {

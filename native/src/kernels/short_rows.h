@@ -8,9 +8,8 @@ namespace dejavu::DEJAVU_ISA {
 
 // Whether rows of E elements are such rows.
 template <class Q>
-static constexpr bool short_rows(int64_t E) {
-  constexpr Format format = format_of(Q::type);
-  return !format.minima && format.group == group_size && E <= W * group_size &&
+static constexpr bool short_rows(Columns E) {
+  return !format_of(Q::type).minima && E.group == group_size && E <= W * group_size &&
          row_bytes(Q::type, E) < stream_bytes;
 }
 
@@ -18,7 +17,7 @@ static constexpr bool short_rows(int64_t E) {
 // blocks are read, `known` of them where that is not 0. As many bytes from `ahead` on are asked for, unless it
 // is null, a little with each row: asked for at once, they would wait for one another.
 template <class Q, int known>
-static DEJAVU_INLINE V short_sums(const uint8_t* w, int64_t stride, const CodedRow<Q>& x, int64_t E,
+static DEJAVU_INLINE V short_sums(const uint8_t* w, int64_t stride, const CodedRow<Q>& x, Columns E,
                                   const uint8_t* ahead) {
   const int64_t groups = (E + group_size - 1) / group_size;
   const int64_t blocks = known ? known : (E + Q::size - 1) / Q::size;
@@ -44,7 +43,7 @@ static DEJAVU_INLINE V short_sums(const uint8_t* w, int64_t stride, const CodedR
 // is read. `out` has room for a multiple of W rows.
 template <class Q>
 static void short_dots(const uint8_t* w, const uint8_t* end, int64_t rows, const CodedRow<Q>* x,
-                       int64_t T, int64_t E, float* out, int64_t out_stride) {
+                       int64_t T, Columns E, float* out, int64_t out_stride) {
   const int64_t stride = row_bytes(Q::type, E), blocks = (E + Q::size - 1) / Q::size;
   const int64_t over = blocks * Q::bytes;  // at most, behind the last row
   for (int64_t r = 0; r < rows; r += W, w += W * stride) {

@@ -38,7 +38,7 @@ static inline V terms_of(const typename D::Row& row, int64_t i) {
 // A row with the whole chunk around element i prepared: half of one would be written to memory, and be read
 // again, in different pieces.
 template <class D>
-static inline typename D::Row prepared(const uint8_t* bytes, int64_t E, int64_t i) {
+static inline typename D::Row prepared(const uint8_t* bytes, Columns E, int64_t i) {
   typename D::Row row = D::row(bytes, E);
   row.prepare(i & ~(chunk - 1), chunk_end(i, E));
   return row;
@@ -104,7 +104,7 @@ static void pack_right(const Operand& x, uint8_t* to) {
 // that come next lie.
 template <class D, class M>
 static void panel_left(const uint8_t* const* rows, const uint8_t* const* ahead, int64_t count,
-                       int64_t E, int64_t begin, int64_t end, uint8_t* panel) {
+                       Columns E, int64_t begin, int64_t end, uint8_t* panel) {
   constexpr int64_t bytes = panel_depth * format_of(D::type).bits / 8;
   for (int64_t r = 0; r < count; r++) {
     const typename D::Row row = prepared<D>(rows[r], E, begin);
