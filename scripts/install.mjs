@@ -29,18 +29,15 @@ const fallback = 'the TypeScript backend will be used, which is slow';
 
 const avx512 = '-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma -mf16c'.split(' ');
 
-// `scalar` is for processors of long ago where there are others: quick to compile.
-const seldom = sanitize ? [] : ['-O2'];
-
 /** Instruction sets of each processor family and their compiler flags. */
 const isaFlags = {
   x64: {
     amx: [...avx512, '-mavx512bf16', '-mamx-tile', '-mamx-bf16', '-mamx-int8'],
     avx512,
     avx2: ['-mavx2', '-mfma', '-mf16c'],
-    scalar: seldom,
+    scalar: [],
   },
-  arm64: { neon: [], scalar: seldom },
+  arm64: { neon: [], scalar: [] },
 }[process.arch] ?? { scalar: [] };
 
 const flags = [
