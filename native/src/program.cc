@@ -16,10 +16,14 @@ size_t Stage::command_of(int task) const {
 }
 
 void Stage::run(int task, float* workspace, int64_t* nanoseconds) const {
+  const auto run_one = [&](size_t i, int of) {
+    const int64_t start = nanoseconds ? now() : 0;
+    commands[i].kernel->run(commands[i], of, workspace);
+    if (nanoseconds) nanoseconds[static_cast<size_t>(before) + i] += now() - start;
+  };
   const size_t i = command_of(task);
-  const int64_t start = nanoseconds ? now() : 0;
-  commands[i].kernel->run(commands[i], task - first[i], workspace);
-  if (nanoseconds) nanoseconds[static_cast<size_t>(before) + i] += now() - start;
+  run_one(i, task - first[i]);
+  for (size_t next = first.size(); next < commands.size(); next++) run_one(next, 0);
 }
 
 Span Stage::reads(int task, int64_t piece, int64_t ended) const {
@@ -74,19 +78,22 @@ std::shared_ptr<Program> Program::parse(const double* tape, size_t length,
                                         std::string* error) {
   auto program = std::make_shared<Program>();
   size_t workspace = 0;
+  std::vector<int64_t> place;  // of each stage of the tape, among ours
   Reader in{tape, tape + length};
   while (in.ok && in.at < in.end) {
     Stage stage;
+    place.push_back(static_cast<int64_t>(program->stages.size()));
     const int64_t commands = in.integer(1, far);
-    if (!in.ok || program->stages.size() == most_stages) {
-      *error = "stage " + std::to_string(program->stages.size());
+    if (!in.ok || place.size() > most_stages) {
+      *error = "stage " + std::to_string(place.size() - 1);
       return nullptr;
     }
     for (int64_t c = 0; c < commands && in.ok; c++) {
       Command command;
       const Kernel& kernel = table.kernels[in.integer(0, table.count - 1)];
       command.kernel = &kernel;
-      command.chosen_in = in.integer(-1, static_cast<int64_t>(program->stages.size()));
+      command.chosen_in = in.integer(-1, static_cast<int64_t>(place.size()) - 1);
+      if (command.chosen_in >= 0) command.chosen_in = place[static_cast<size_t>(command.chosen_in)];
       for (int i = 0; i < kernel.operands; i++) {
         command.operand[i] = read_operand(in, memory);
         in.ok = in.ok && (command.operand[i].data || (kernel.optional >> i & 1));
@@ -94,7 +101,7 @@ std::shared_ptr<Program> Program::parse(const double* tape, size_t length,
       for (int i = 0; i < kernel.params; i++) command.param[i] = in.number();
       if (!in.ok) {
         *error = std::string("command ") + std::to_string(c) + " (" + kernel.op + ") of stage " +
-                 std::to_string(program->stages.size());
+                 std::to_string(place.size() - 1);
         return nullptr;
       }
       command.tasks = kernel.tasks ? std::max(1, kernel.tasks(command, threads)) : 1;
@@ -114,7 +121,12 @@ std::shared_ptr<Program> Program::parse(const double* tape, size_t length,
     }
     stage.before = program->commands;
     program->commands += static_cast<int>(stage.commands.size());
-    program->stages.push_back(std::move(stage));
+    if (stage.tasks == 1 && place.back() > 0 && program->stages.back().tasks == 1) {
+      program->stages.back().commands.push_back(stage.commands[0]);
+      place.back()--;
+    } else {
+      program->stages.push_back(std::move(stage));
+    }
   }
   for (int i = 0; workspace && i < threads; i++) {
     program->workspaces.push_back(Memory::allocate(workspace));

@@ -13,9 +13,11 @@ namespace dejavu {
 // Nanoseconds since some moment.
 int64_t now();
 
+// Commands whose tasks run side by side; or, where there is one task, commands that it runs one after the other:
+// handing such stages from thread to thread would take as long as they do.
 struct Stage {
   std::vector<Command> commands;
-  std::vector<int> first;  // first task of each command
+  std::vector<int> first;  // first task of each command, of a chain 0 alone
   int tasks = 0;
   int before = 0;  // commands of earlier stages
 
