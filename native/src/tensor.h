@@ -81,9 +81,14 @@ constexpr int64_t row_bytes(DType type, Columns columns) {
   }
 }
 
-constexpr int64_t row_bytes(DType type, int64_t columns) {
+// So many elements of a row of `type`.
+constexpr Columns columns_of(DType type, int64_t count) {
   const Format format = format_of(type);
-  return row_bytes(type, format.bits ? Columns{columns, format.group} : Columns{columns});
+  return {count, format.bits ? format.group : group_size};
+}
+
+constexpr int64_t row_bytes(DType type, int64_t columns) {
+  return row_bytes(type, columns_of(type, columns));
 }
 
 struct Matrix {
@@ -102,10 +107,7 @@ struct Operand {
   uint32_t* u32() const { return reinterpret_cast<uint32_t*>(data); }
 
   // The last axis of a matrix.
-  Columns columns() const {
-    const Format format = format_of(type);
-    return {dim[1], format.bits ? format.group : group_size};
-  }
+  Columns columns() const { return columns_of(type, dim[1]); }
   // The first two axes.
   Matrix matrix() const { return {dim[0], columns()}; }
 

@@ -128,6 +128,7 @@ static void each_batch(const Command& c, int task, int64_t spare, float* results
 template <class D>
 static void run_rows(const Command& c, int task, float* results) {
   const int64_t P = c.operand[ring].dim[1], E = c.operand[ring].dim[2];
+  const Columns columns = c.operand[w].columns();
   const float* inputs = c.operand[ring].f32() + c.operand[missing].i32()[0] * P * E;
   each_batch(c, task, dot_rows, results,
              [&](const uint8_t* const* place, int64_t count, int64_t from, int64_t T) {
@@ -136,8 +137,7 @@ static void run_rows(const Command& c, int task, float* results) {
                    const int64_t slot = (from + t) % P;
                    n = least(T - t, P - slot);
                    dots<D>(place + r, place + r + dot_rows, least(dot_rows, count - r),
-                           inputs + slot * E, E, n, c.operand[w].columns(), results + t * batch + r,
-                           batch);
+                           inputs + slot * E, E, n, columns, results + t * batch + r, batch);
                  }
              });
 }
@@ -147,6 +147,7 @@ template <class Q>
 static void run_codes(const Command& c, int task, float* results) {
   using Row = CodedRow<Q>;
   const int64_t P = c.operand[ring].dim[1], E = c.operand[ring].dim[2];
+  const Columns columns = c.operand[w].columns();
   const uint8_t* inputs =
       c.operand[ring].data + c.operand[missing].i32()[0] * P * row_bytes(DType::int8, E);
   uint8_t* room = reinterpret_cast<uint8_t*>(results) + results_bytes(P);
@@ -162,8 +163,7 @@ static void run_codes(const Command& c, int task, float* results) {
                                         room + slot * Row::bytes(E));
                  rows[t] = made[slot];
                }
-               code_dots<Q>(place, place + Q::rows, true, count, rows, T, c.operand[w].columns(), results,
-                            batch);
+               code_dots<Q>(place, place + Q::rows, true, count, rows, T, columns, results, batch);
              });
 }
 

@@ -150,7 +150,7 @@ struct Int4z {
   }
 };
 
-// Calls f with the weight type of `type`; how many elements share a scale is of `Columns`.
+// Calls f with how weights of `type` are decoded. `Columns` say how many elements share a scale.
 template <class F>
 static inline void with_weights(DType type, F f) {
   switch (type) {
@@ -160,11 +160,8 @@ static inline void with_weights(DType type, F f) {
       return f(F16{});
     case DType::int8:
       return f(Int8{});
-    case DType::int4z:
-    case DType::int4g64z:
-    case DType::int4g128z:
-      return f(Int4z{});
     default:
+      if (format_of(type).minima) return f(Int4z{});
       return f(Int4{});
   }
 }

@@ -35,16 +35,9 @@ struct Codes4 {
 // Calls f with how codes of `type` are multiplied.
 template <class F>
 static inline void with_codes(DType type, F f) {
-  switch (type) {
-    case DType::int8:
-      return f(Codes8{});
-    case DType::int4z:
-    case DType::int4g64z:
-    case DType::int4g128z:
-      return f(Codes4<DType::int4z>{});
-    default:
-      return f(Codes4<DType::int4>{});
-  }
+  if (type == DType::int8) return f(Codes8{});
+  if (format_of(type).minima) return f(Codes4<DType::int4z>{});
+  return f(Codes4<DType::int4>{});
 }
 
 // A row of activations rounded to int8: its codes by block, and for each group a scale and the sum of the

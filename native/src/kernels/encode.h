@@ -111,7 +111,7 @@ static void encode_row(DType type, const float* row, int64_t E, uint8_t* out) {
     memset(out, 0, static_cast<size_t>(row_bytes(type, E)));
     uint8_t* after = out + code_bytes(type, E);
     uint16_t* scales = reinterpret_cast<uint16_t*>(after);
-    uint16_t* minima = reinterpret_cast<uint16_t*>(after + Columns{E, format.group}.scale_bytes);
+    uint16_t* minima = reinterpret_cast<uint16_t*>(after + columns_of(type, E).scale_bytes);
     int64_t e = 0;
     for (; format.bits == 8 && e + group_size <= E; e += group_size)
       encode_bytes(row + e, out + e, scales + e / group_size);
