@@ -74,6 +74,42 @@ describe('weight encodings', () => {
           expect(Math.abs(x - value)).toBeLessThanOrEqual(Math.abs(value) * 1e-6 + 15 * 2 ** -25);
   });
 
+  it('has four values of 2 bits, symmetric around zero: the nearest of what was encoded', () => {
+    const { group } = formatOf('int2g128');
+    for (const columns of [1, 31, 33, 128, 129, 300]) {
+      const row = ramp(columns);
+      const [found] = roundTrip('int2g128', [row]);
+      row.forEach((x, i) => {
+        const start = i - (i % group);
+        const values = row.slice(start, start + group);
+        const mean = values.reduce((sum, v) => sum + Math.abs(v), 0) / values.length;
+        const step = f16ToF32[f32ToF16(0.4 * mean)];
+        const grid = [-1.5, -0.5, 0.5, 1.5].map((code) => code * step);
+        const nearest = Math.min(...grid.map((value) => Math.abs(value - x)));
+        expect(grid).toContain(found[i]);
+        expect(Math.abs(found[i] - x)).toBeCloseTo(nearest, 6);
+      });
+    }
+  });
+
+  it('lays 2 bits out in bytes of four elements, 8 apart', () => {
+    const tensor = hostTensor('int2g128', [1, 40]);
+    const row = new Float32Array(40).fill(-100);
+    for (const i of [1, 9, 25, 39]) row[i] = 100;
+    row[17] = 1;
+    rowWriter(tensor)(0, row);
+    expect(tensor.bytes.length).toBe(16 + 4);
+    // Behind the last element codes are 0.
+    expect([...tensor.bytes.subarray(0, 16)]).toEqual([
+      ...[0, 0b11_10_11_11, 0, 0, 0, 0, 0, 0],
+      ...[0, 0, 0, 0, 0, 0, 0, 0b11],
+    ]);
+  });
+
+  it('decodes 2 bits of nothing to nothing', () => {
+    expect(roundTrip('int2g128', [new Array<number>(5).fill(0)])).toEqual([[0, 0, 0, 0, 0]]);
+  });
+
   it('lays int4z out as GGUF has Q4_1: codes of 0 to 15, scale and minimum', () => {
     const tensor = hostTensor('int4z', [1, 32]);
     const row = Float32Array.from({ length: 32 }, (_, i) => 2 + (i % 16) * 0.5);
@@ -94,6 +130,8 @@ describe('weight encodings', () => {
     expect(rowBytes('int4z', 256)).toBe(128 + 16 + 16);
     expect(rowBytes('int4g64z', 65)).toBe(48 + 4 + 4);
     expect(rowBytes('int4g128z', 300)).toBe(160 + 8 + 8);
+    expect(rowBytes('int2g128', 128)).toBe(32 + 4);
+    expect(rowBytes('int2g128', 300)).toBe(80 + 8);
   });
 
   it('encodes every f16 back to its own bits', () => {

@@ -14,6 +14,17 @@ export interface PredictorFile {
   readonly points: readonly OperatingPoint[];
 }
 
+/** Types that matrices of neurons' predictors are trained for and served in. */
+export const predictorTypes = ['int8', 'int4', 'int2g128'] as const;
+export type PredictorType = (typeof predictorTypes)[number];
+
+/** What `train` makes unless asked otherwise, and what those of a shape are. */
+export const usualType: PredictorType = 'int4';
+
+/** Type of a site's matrices. Heads are few: their predictors stay at 4 bits, which cost next to nothing. */
+export const siteType = (type: PredictorType, site: Site): PredictorType =>
+  site === 'heads' && type === 'int2g128' ? 'int4' : type;
+
 export interface Provenance {
   /** sha256 of the checkpoint it was trained for. */
   readonly modelHash: string;
@@ -29,8 +40,8 @@ export interface Provenance {
   /** Mean rank of the neurons' predictors, and each layer's. */
   readonly rank: number;
   readonly ranks: readonly number[];
-  /** Type of the matrices. */
-  readonly type: 'int8' | 'int4';
+  /** Of the neurons' matrices; of the heads' by `siteType`. */
+  readonly type: PredictorType;
   /** Steps of each layer's fit, and examples a step. */
   readonly steps: number;
   readonly batch: number;
@@ -41,11 +52,11 @@ export interface Provenance {
  * (neurons) or of the one before (heads).
  */
 export interface SitePredictor {
-  /** int8 or int4 [r, E] */
+  /** Of a `siteType` [r, E] */
   readonly down: HostTensor;
   /** f32 [r] */
   readonly downBias: HostTensor;
-  /** int8 or int4 [N, r] */
+  /** The same [N, r] */
   readonly up: HostTensor;
   /** f32 [N] */
   readonly upBias: HostTensor;

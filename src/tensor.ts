@@ -31,7 +31,7 @@ export interface Tensor {
 /** How a quantized row is written. */
 export interface Format {
   /** Of one code. */
-  readonly bits: 4 | 8;
+  readonly bits: 2 | 4 | 8;
   /** Consecutive elements of a row that share one f16 scale. */
   readonly group: 32 | 64 | 128;
   /** They share an f16 minimum too, which a code of 0 stands for. */
@@ -39,29 +39,38 @@ export interface Format {
   /** The least code and the greatest. */
   readonly low: number;
   readonly high: number;
+  /** What stands for 0 where there are no minima; 1.5 lies between two codes. */
+  readonly zero: 0 | 1.5;
 }
 
-const symmetric = { bits: 4, minima: false, low: -8, high: 7 } as const;
-const affine = { bits: 4, minima: true, low: 0, high: 15 } as const;
+const symmetric = { bits: 4, minima: false, low: -8, high: 7, zero: 0 } as const;
+const affine = { bits: 4, minima: true, low: 0, high: 15, zero: 0 } as const;
 
 /** Every quantized type; native/src/tensor.h has the same table. */
 const formats = {
-  int8: { bits: 8, group: 32, minima: false, low: -127, high: 127 },
+  int8: { bits: 8, group: 32, minima: false, low: -127, high: 127, zero: 0 },
   int4: { ...symmetric, group: 32 },
   int4g64: { ...symmetric, group: 64 },
   int4g128: { ...symmetric, group: 128 },
   int4z: { ...affine, group: 32 },
   int4g64z: { ...affine, group: 64 },
   int4g128z: { ...affine, group: 128 },
+  int2g128: { bits: 2, group: 128, minima: false, low: 0, high: 3, zero: 1.5 },
 } as const satisfies Record<string, Format>;
 
 export type QuantizedType = keyof typeof formats;
 
 export const quantizedTypes = Object.keys(formats) as readonly QuantizedType[];
 
+/** Those that models come in: what has 2 bits, predictors are, which are trained in them. */
+export const modelTypes = quantizedTypes.filter(
+  (type): type is Exclude<QuantizedType, 'int2g128'> => type !== 'int2g128',
+);
+
 export const isQuantized = (dtype: DType): dtype is QuantizedType => Object.hasOwn(formats, dtype);
 
-export const formatOf = (dtype: QuantizedType): Format => formats[dtype];
+export const formatOf = <T extends QuantizedType>(dtype: T): (typeof formats)[T] & Format =>
+  formats[dtype];
 
 /** The type with this format; undefined where there is none. */
 export const typeOfFormat = (wanted: Pick<Format, 'bits' | 'group' | 'minima'>) =>
@@ -80,12 +89,14 @@ const plainBytes = { f32: 4, f16: 2, bf16: 2, u8: 1, i32: 4, u32: 4 } as const;
  *
  * A quantized row is its codes, then one f16 scale for each group, then, where the format has them,
  * one f16 minimum for each group; each of the three is padded to a multiple of 4 bytes. The last group may
- * be shorter. element = code * scale, plus the minimum. A row is contiguous, scales included, so a
- * neuron that is skipped is memory that nobody touches.
+ * be shorter. element = (code - zero) * scale, plus the minimum. A row is contiguous, scales included, so
+ * a neuron that is skipped is memory that nobody touches.
  *
  * Codes of 8 bits are signed bytes. Codes of 4 bits take 16 bytes for each 32 elements, the last too:
  * byte i holds element i of them in its low half and element i + 16 in its high half, each as
- * code - low, which is 0 to 15. So `int4` is GGUF's Q4_0 and `int4z` its Q4_1, gathered by rows.
+ * code - low, which is 0 to 15. So `int4` is GGUF's Q4_0 and `int4z` its Q4_1, gathered by rows. Codes of
+ * 2 bits take 8 bytes for each 32 elements: byte i holds elements i, i + 8, i + 16 and i + 24 of them, from
+ * its lowest bits up.
  */
 export function rowBytes(dtype: DType, columns: number): number {
   if (!isQuantized(dtype)) return plainBytes[dtype] * columns;
@@ -95,7 +106,9 @@ export function rowBytes(dtype: DType, columns: number): number {
 
 /** Where the scales begin within a quantized row. */
 export const scaleOffset = (dtype: QuantizedType, columns: number): number =>
-  formatOf(dtype).bits === 8 ? pad4(columns) : (quantGroup / 2) * Math.ceil(columns / quantGroup);
+  formatOf(dtype).bits === 8
+    ? pad4(columns)
+    : ((quantGroup * formatOf(dtype).bits) / 8) * Math.ceil(columns / quantGroup);
 
 /** Where the minima begin within a row of a type that has them. */
 export const minimumOffset = (dtype: QuantizedType, columns: number): number =>

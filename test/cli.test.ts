@@ -437,6 +437,8 @@ const refusals: Refusal[] = [
   request('train without a text', ['train', 'books-6m']),
   request('bench of nothing', ['bench']),
   request('a rank for predictors of a model', ['bench', 'books-6m', '--rank', '64']),
+  request('a type of them', ['bench', 'books-6m', '--predictor-type', 'int8']),
+  request('a type that predictors do not come in', ['train', 'books-6m', '--type', 'int4g64']),
   request('a batch of no text', ['bench', 'books-6m', '--batch', '4,0']),
   request('a context that is no number of tokens', ['bench', 'books-6m', '--context', '4k,8q']),
   request('a policy with half a budget', ['bench', 'books-6m', '--kv', 'full,h2o=']),

@@ -17,9 +17,9 @@ import { loadCheckpoint } from '../src/loaders/checkpoint.ts';
 import { hashCheckpoint } from '../src/loaders/identity.ts';
 import { writePredictor } from '../src/loaders/predictor.ts';
 import { Inputs } from '../src/ops/cases.ts';
-import type { PredictorFile, SitePredictor } from '../src/predictor.ts';
+import type { PredictorFile, PredictorType, SitePredictor } from '../src/predictor.ts';
 import { quantize, type QuantizeOptions, type QuantizeResult } from '../src/quantize/quantize.ts';
-import { formatOf, quantizedTypes } from '../src/tensor.ts';
+import { formatOf, modelTypes } from '../src/tensor.ts';
 import { asGguf } from './as-gguf.ts';
 import { codeOf } from './code-of.ts';
 import { backendsThatOpen } from './opens.ts';
@@ -48,7 +48,7 @@ async function logits(model: string, options: OpenOptions): Promise<Float32Array
 }
 
 describe.each(families)('%s', (name) => {
-  it.each(quantizedTypes)(
+  it.each(modelTypes)(
     'rounded to %s is what loading as that type gives, bit for bit',
     async (weights) => {
       const { bits, group, minima: zeroPoint } = formatOf(weights);
@@ -138,7 +138,7 @@ describe('a folder', () => {
     expect(after.weightBytes).toBeLessThan(0.32 * before.weightBytes);
   });
 
-  it.each(quantizedTypes)(
+  it.each(modelTypes)(
     'computes with the %s that is in the file: other backends read what native maps',
     async (type) => {
       const { bits, group, minima: zeroPoint } = formatOf(type);
@@ -169,20 +169,23 @@ describe('a folder', () => {
     const source = join(folder, 'with-predictor');
     await cp(`${parity}opt`, source, { recursive: true });
     const random = new Inputs(5);
-    const net = (units: number): SitePredictor => ({
-      down: random.numbers([32, 64], 'int4'),
+    const net = (type: PredictorType, units: number): SitePredictor => ({
+      down: random.numbers([32, 64], type),
       downBias: random.numbers([32]),
-      up: random.numbers([units, 32], 'int4'),
+      up: random.numbers([units, 32], type),
       upBias: random.numbers([units]),
       usage: new Float32Array(units),
       curve: [],
     });
     const file = (modelHash: string): PredictorFile => ({
       provenance: {
-        ...{ modelHash, family: 'opt', textHash: 'none', type: 'int4' },
+        ...{ modelHash, family: 'opt', textHash: 'none', type: 'int2g128' },
         ...{ tokens: 1, heldOutTokens: 1, seed: 0, rank: 32, ranks: [32], steps: 1, batch: 16 },
       },
-      layers: [0, 1, 2].map((l) => ({ neurons: net(224), heads: l ? net(4) : undefined })),
+      layers: [0, 1, 2].map((l) => ({
+        neurons: net('int2g128', 224),
+        heads: l ? net('int4', 4) : undefined,
+      })),
       points: [
         {
           maxLoss: 0.01,

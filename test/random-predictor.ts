@@ -1,7 +1,12 @@
 import type { Engine } from '../src/engine/engine.ts';
 import { placePredictor } from '../src/engine/method.ts';
 import { Inputs } from '../src/ops/cases.ts';
-import type { OperatingPoint, PredictorFile, SitePredictor } from '../src/predictor.ts';
+import {
+  type OperatingPoint,
+  type PredictorFile,
+  type SitePredictor,
+  siteType,
+} from '../src/predictor.ts';
 import { predictor } from '../src/sparsity/predictor.ts';
 import type { Site, Sparsity } from '../src/sparsity.ts';
 
@@ -16,10 +21,10 @@ export function randomPredictor(
 ): Sparsity & Disposable {
   const { layers, neurons, heads, hiddenSize } = engine.description;
   const random = new Inputs(99);
-  const net = (units: number): SitePredictor => ({
-    down: random.numbers([32, hiddenSize], 'int4'),
+  const net = (site: Site, units: number): SitePredictor => ({
+    down: random.numbers([32, hiddenSize], siteType('int2g128', site)),
     downBias: random.numbers([32]),
-    up: random.numbers([units, 32], 'int4'),
+    up: random.numbers([units, 32], siteType('int2g128', site)),
     upBias: random.numbers([units]),
     usage: new Float32Array(units),
     curve: [],
@@ -33,7 +38,10 @@ export function randomPredictor(
   };
   const file: PredictorFile = {
     provenance: {} as PredictorFile['provenance'],
-    layers: each.map((layer) => ({ neurons: net(neurons), heads: layer ? net(heads) : undefined })),
+    layers: each.map((layer) => ({
+      neurons: net('neurons', neurons),
+      heads: layer ? net('heads', heads) : undefined,
+    })),
     points: [point],
   };
   const placed = placePredictor(engine.backend, file, point);

@@ -19,11 +19,12 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-const open = (sparsity?: string): Promise<Engine> =>
+const open = (sparsity?: string, predictor?: string): Promise<Engine> =>
   Engine.open(join(folder, 'model'), {
     weights: 'f32',
     context: 64,
     ...(sparsity === undefined ? {} : { sparsity }),
+    ...(predictor === undefined ? {} : { predictor }),
   });
 
 /** A text with patterns to learn: ids of a small cycle with jumps. */
@@ -88,6 +89,33 @@ describe('train', () => {
         }
     expect(result.layers.some(({ neurons }) => neurons.density < 1)).toBe(true);
     expect(result.loss.sparse / result.loss.dense).toBeLessThan(1.02);
+  });
+
+  it("makes neurons' predictors of 2 bits and heads' of 4, goes on with them, and serves them", async () => {
+    {
+      await using engine = await open('dense');
+      const stop = new AbortController();
+      const two = options('two', { type: 'int2g128', rank: 64 });
+      const interrupted = train(engine, {
+        ...two,
+        signal: stop.signal,
+        onProgress: ({ label }) => label === 'fit layer 3 of 3' && stop.abort(),
+      });
+      await expect(interrupted).rejects.toThrow();
+      const { provenance, loss } = await train(engine, two);
+      expect(provenance.type).toBe('int2g128');
+      expect(loss.sparse / loss.dense).toBeLessThan(1.02);
+      const { layers } = await readPredictor(join(folder, 'two'), engine.description);
+      for (const { neurons, heads } of layers) {
+        expect([neurons!.down.dtype, neurons!.up.dtype]).toEqual(['int2g128', 'int2g128']);
+        if (heads) expect([heads.down.dtype, heads.up.dtype]).toEqual(['int4', 'int4']);
+      }
+    }
+    await using engine = await open('predictor', join(folder, 'two'));
+    using session = engine.session();
+    const logits = await session.prefill(text.subarray(0, 20));
+    expect(logits.every(Number.isFinite)).toBe(true);
+    expect((await session.decode(7)).every(Number.isFinite)).toBe(true);
   });
 
   it('gives the same bytes for the same seed, others for another', async () => {

@@ -252,12 +252,23 @@ struct CodeTiles {
   // 128 codes of a row, as bytes: four groups.
   template <int bits>
   static void unpack(uint8_t* to, const uint8_t* codes) {
-    const __m512i bytes = load_codes(codes);
     if constexpr (bits == 8) {
-      _mm512_storeu_si512(to, bytes);
+      _mm512_storeu_si512(to, load_codes(codes));
       _mm512_storeu_si512(to + 64, load_codes(codes + 64));
       return;
     }
+    if constexpr (bits == 2) {
+      const __m512i three = _mm512_set1_epi8(3);
+      const Pairs2 pairs = pairs_i2(codes);
+      const __m512i low = _mm512_sub_epi8(pairs.low, three);
+      const __m512i high = _mm512_sub_epi8(pairs.high, three);
+      const __m512i first = _mm512_setr_epi64(0, 4, 8, 12, 1, 5, 9, 13);
+      const __m512i second = _mm512_setr_epi64(2, 6, 10, 14, 3, 7, 11, 15);
+      _mm512_storeu_si512(to, _mm512_permutex2var_epi64(low, first, high));
+      _mm512_storeu_si512(to + 64, _mm512_permutex2var_epi64(low, second, high));
+      return;
+    }
+    const __m512i bytes = load_codes(codes);
     const __m512i half = _mm512_set1_epi8(15), eight = _mm512_set1_epi8(8);
     const __m512i low = _mm512_sub_epi8(_mm512_and_si512(bytes, half), eight);
     const __m512i high =

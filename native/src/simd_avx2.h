@@ -38,6 +38,12 @@ static inline V load_i8(const int8_t* p) {
   return _mm256_cvtepi32_ps(
       _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
 }
+// W / times numbers, each in so many lanes: 2 or 4.
+static inline V load_f16_each(const uint16_t* p, int times) {
+  const __m256i lanes = _mm256_srl_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
+                                         _mm_cvtsi32_si128(times / 2));
+  return _mm256_permutevar8x32_ps(load_f16(p, W / times), lanes);
+}
 static inline V load_i8(const int8_t* p, int64_t n) {
   int8_t lanes[W] = {};
   memcpy(lanes, p, static_cast<size_t>(n));
@@ -49,6 +55,14 @@ static inline V load_i4(const uint8_t* p, bool high) {
   if (high) bytes = _mm256_srli_epi32(bytes, 4);
   const __m256i codes = _mm256_and_si256(bytes, _mm256_set1_epi32(15));
   return _mm256_cvtepi32_ps(_mm256_sub_epi32(codes, _mm256_set1_epi32(8)));
+}
+
+// Codes of 2 bits from s on of the 32 in 8 bytes, as -1.5 … 1.5.
+static inline V load_i2(const uint8_t* p, int s) {
+  const __m256i bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  const __m256i codes = _mm256_and_si256(_mm256_srl_epi32(bytes, _mm_cvtsi32_si128(s / 4)),
+                                         _mm256_set1_epi32(3));
+  return _mm256_sub_ps(_mm256_cvtepi32_ps(codes), _mm256_set1_ps(1.5f));
 }
 
 static inline V add(V a, V b) { return _mm256_add_ps(a, b); }
@@ -79,6 +93,10 @@ static inline V pow2(V n) {
 }
 static inline V where_positive(V x, V a, V b) {
   return _mm256_blendv_ps(b, a, _mm256_cmp_ps(x, zero(), _CMP_GT_OQ));
+}
+// A count, plus 1 in lanes with v > cut.
+static inline V count_above(V count, V v, V cut) {
+  return add(count, _mm256_and_ps(_mm256_cmp_ps(v, cut, _CMP_GT_OQ), set(1)));
 }
 static inline float sum(V a) {
   __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
@@ -137,6 +155,39 @@ static inline V dot_i4(const uint8_t* w, const Block4& x) {
 }
 static inline V spread_i4(const float* scales) {
   return _mm256_set_m128(_mm_set1_ps(scales[1]), _mm_set1_ps(scales[0]));
+}
+
+constexpr int groups_i2 = 2;
+struct Block2 {
+  __m256i low, high, offset;  // codes 0 and 1, then 2 and 3, of each byte; three times their sums
+};
+// Twice the sums: codes are at most 3.
+static inline __m256i products_i2(__m256i low, __m256i high, __m256i x_low, __m256i x_high) {
+  const __m256i pairs =
+      _mm256_add_epi16(_mm256_maddubs_epi16(low, x_low), _mm256_maddubs_epi16(high, x_high));
+  return _mm256_madd_epi16(pairs, _mm256_set1_epi16(2));
+}
+static inline Block2 block_i2(const int8_t* x) {
+  const __m256i a = load_codes(x), b = load_codes(x + 32);
+  const __m256i even = _mm256_unpacklo_epi64(a, b), odd = _mm256_unpackhi_epi64(a, b);
+  const __m256i low = _mm256_permute2x128_si256(even, odd, 0x20);
+  const __m256i high = _mm256_permute2x128_si256(even, odd, 0x31);
+  const __m256i one = _mm256_set1_epi8(1), twice = products_i2(one, one, low, high);
+  return {low, high, _mm256_add_epi32(twice, _mm256_srai_epi32(twice, 1))};
+}
+// Twice the codes less 1.5, times x.
+static inline V dot_i2(const uint8_t* w, const Block2& x) {
+  const __m128i once = _mm_loadu_si128(reinterpret_cast<const __m128i*>(w));
+  const __m256i bytes = _mm256_broadcastsi128_si256(once);
+  const __m256i shifts = _mm256_setr_epi32(0, 0, 0, 0, 2, 2, 2, 2), three = _mm256_set1_epi8(3);
+  const __m256i first = _mm256_srlv_epi32(bytes, shifts);
+  const __m256i low = _mm256_and_si256(first, three);
+  const __m256i high = _mm256_and_si256(_mm256_srli_epi16(first, 4), three);
+  return _mm256_cvtepi32_ps(_mm256_sub_epi32(products_i2(low, high, x.low, x.high), x.offset));
+}
+static inline V spread_i2(const float* scales) {
+  const float a = scales[0], b = scales[1];
+  return _mm256_setr_ps(a, a, b, b, a, a, b, b);
 }
 
 constexpr int groups_i8 = 1;

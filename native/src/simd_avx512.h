@@ -28,6 +28,12 @@ static inline V load_f16(const uint16_t* p) {
 static inline V load_f16(const uint16_t* p, int64_t n) {
   return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first(n), p));
 }
+// W / times numbers, each in so many lanes: 2 or 4.
+static inline V load_f16_each(const uint16_t* p, int times) {
+  const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  return _mm512_permutexvar_ps(_mm512_srl_epi32(lanes, _mm_cvtsi32_si128(times / 2)),
+                               load_f16(p, W / times));
+}
 static inline V load_i8(const int8_t* p) {
   return _mm512_cvtepi32_ps(
       _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
@@ -47,6 +53,16 @@ static inline V codes_i4() {
 }
 // Codes in the low or high halves of bytes, less 8.
 static inline V load_i4(const uint8_t* p, bool high) { return look_up_i4(p, high, codes_i4()); }
+
+// Codes of 2 bits from s on of the 32 in 8 bytes, as -1.5 … 1.5.
+static inline V load_i2(const uint8_t* p, int s) {
+  const __m128i twice = _mm_castpd_si128(_mm_loaddup_pd(reinterpret_cast<const double*>(p)));
+  const __m512i apart = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi32(2), 1);
+  const __m512i shifts = _mm512_add_epi32(_mm512_set1_epi32(s / 4), apart);
+  const __m512i codes = _mm512_srlv_epi32(_mm512_cvtepu8_epi32(twice), shifts);
+  const V table = _mm512_broadcast_f32x4(_mm_setr_ps(-1.5f, -0.5f, 0.5f, 1.5f));
+  return _mm512_permutexvar_ps(codes, table);  // looks at the low 4 bits alone
+}
 
 static inline V add(V a, V b) { return _mm512_add_ps(a, b); }
 static inline V sub(V a, V b) { return _mm512_sub_ps(a, b); }
@@ -72,6 +88,10 @@ static inline V pow2(V n) { return _mm512_scalef_ps(_mm512_set1_ps(1), n); }
 // a where x > 0, else b.
 static inline V where_positive(V x, V a, V b) {
   return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, zero(), _CMP_GT_OQ), b, a);
+}
+// A count, plus 1 in lanes with v > cut.
+static inline V count_above(V count, V v, V cut) {
+  return _mm512_mask_add_ps(count, _mm512_cmp_ps_mask(v, cut, _CMP_GT_OQ), count, set(1));
 }
 // Lanes 8 apart first, then 4, 2 and 1.
 static inline float sum(V a) {
@@ -164,6 +184,92 @@ static inline V spread_i4(const float* scales) {
   return pick(_mm_loadu_ps(scales),
               _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3));
 }
+
+// Of 2 bits: codes 0 and 1, then 2 and 3, of each byte, twice their size.
+struct Pairs2 {
+  __m512i low, high;
+};
+static inline Pairs2 pairs_i2(const uint8_t* w) {
+  const __m256i once = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w));
+  const __m512i twice = _mm512_broadcast_i64x4(once);
+  const __m512i turns = _mm512_inserti64x4(_mm512_set1_epi32(1), _mm256_set1_epi32(31), 1);
+  const __m512i first = _mm512_rolv_epi32(twice, turns), mask = _mm512_set1_epi8(6);
+  return {_mm512_and_si512(first, mask), _mm512_and_si512(_mm512_srli_epi16(first, 4), mask)};
+}
+constexpr int groups_i2 = 4;
+struct Block2 {
+  __m512i low, high, offset;  // as the codes lie; what sums begin with
+};
+static inline Block2 block_i2(const int8_t* x) {
+  const __m512i a = load_codes(x), b = load_codes(x + 64);
+  const __m512i firsts = _mm512_setr_epi64(0, 4, 8, 12, 1, 5, 9, 13);
+  const __m512i seconds = _mm512_setr_epi64(2, 6, 10, 14, 3, 7, 11, 15);
+  const __m512i low = _mm512_permutex2var_epi64(a, firsts, b);
+  const __m512i high = _mm512_permutex2var_epi64(a, seconds, b);
+  const __m512i three = _mm512_set1_epi8(3), none = _mm512_setzero_si512();
+  const __m512i threes = plus_products(plus_products(none, three, low), three, high);
+  return {low, high, _mm512_sub_epi32(none, threes)};
+}
+// Twice the codes less 1.5, times x.
+static inline __m512i whole_i2(const uint8_t* w, const Block2& x) {
+  const Pairs2 codes = pairs_i2(w);
+  return plus_products(plus_products(x.offset, codes.low, x.low), codes.high, x.high);
+}
+static inline V dot_i2(const uint8_t* w, const Block2& x) {
+  return _mm512_cvtepi32_ps(whole_i2(w, x));
+}
+static inline V spread_i2(const float* scales) {
+  return pick(_mm_loadu_ps(scales),
+              _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 0, 0, 1, 1, 2, 2, 3, 3));
+}
+
+// Blocks of four rows at a time, the lanes of 32 codes added while they are whole numbers. Those of the
+// result, of rows a to d and parts 0 to 3 of a block: a0 a1 c0 c1, a2 a3 c2 c3, b0 b1 d0 d1, b2 b3 d2 d3.
+#define DEJAVU_QUADS
+struct Quads {
+  static constexpr bool here = true;
+
+  static V products(const uint8_t* const* w, int64_t at, const Block2& x) {
+    const auto halves = [&](int r) {
+      const __m512i one = whole_i2(w[r] + at, x), other = whole_i2(w[r + 1] + at, x);
+      return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_shuffle_i64x2(one, other, 0x44),
+                                                  _mm512_shuffle_i64x2(one, other, 0xee)));
+    };
+    const V ab = halves(0), cd = halves(2);
+    const __m512i even = _mm512_castps_si512(_mm512_shuffle_ps(ab, cd, 0x88));
+    const __m512i odd = _mm512_castps_si512(_mm512_shuffle_ps(ab, cd, 0xdd));
+    return _mm512_cvtepi32_ps(_mm512_add_epi32(even, odd));
+  }
+  // A scale of each of the four; of four times four, as W numbers. Two bytes behind each are read.
+  using Four = __m128i;
+  static Four scales(const uint8_t* const* w, int64_t at) {
+    const auto pair = [&](int r) {
+      return _mm_unpacklo_epi32(_mm_loadu_si32(w[r] + at), _mm_loadu_si32(w[r + 1] + at));
+    };
+    return _mm_unpacklo_epi64(pair(0), pair(2));
+  }
+  static V numbers(const Four* fours) {
+    const __m256i low = _mm256_set_m128i(fours[1], fours[0]);
+    const __m256i high = _mm256_set_m128i(fours[3], fours[2]);
+    return _mm512_cvtph_ps(
+        _mm512_cvtepi32_epi16(_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1)));
+  }
+  static V spread(const float* four) {
+    return pick(_mm_loadu_ps(four),
+                _mm512_setr_epi32(0, 1, 0, 1, 2, 3, 2, 3, 0, 1, 0, 1, 2, 3, 2, 3));
+  }
+  // The sums of 16 rows, in their order.
+  static V sums(const V* quads) {
+    const auto halves = [&](int q) {
+      return add(_mm512_shuffle_f32x4(quads[q], quads[q + 1], 0x88),
+                 _mm512_shuffle_f32x4(quads[q], quads[q + 1], 0xdd));
+    };
+    const V a = halves(0), b = halves(2);
+    return _mm512_permutexvar_ps(
+        _mm512_setr_epi32(0, 4, 1, 5, 8, 12, 9, 13, 2, 6, 3, 7, 10, 14, 11, 15),
+        add(_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xdd)));
+  }
+};
 
 constexpr int groups_i8 = 2;
 struct Block8 {

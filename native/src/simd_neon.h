@@ -39,6 +39,12 @@ static inline V load_f16(const uint16_t* p, int64_t n) {
   memcpy(lanes, p, static_cast<size_t>(n) * 2);
   return load_f16(lanes);
 }
+// W / times numbers, each in so many lanes: 2 or 4.
+static inline V load_f16_each(const uint16_t* p, int times) {
+  uint16_t lanes[W];
+  for (int i = 0; i < W; i++) lanes[i] = p[i / times];
+  return load_f16(lanes);
+}
 static inline V load_i8(const int8_t* p, int64_t n = W) {
   int8_t lanes[8] = {};
   memcpy(lanes, p, static_cast<size_t>(n));
@@ -49,6 +55,13 @@ static inline V load_i4(const uint8_t* p, bool high) {
   int8_t codes[W];
   for (int i = 0; i < W; i++) codes[i] = static_cast<int8_t>((high ? p[i] >> 4 : p[i] & 15) - 8);
   return load_i8(codes);
+}
+
+// Codes of 2 bits from s on of the 32 in 8 bytes, as -1.5 … 1.5.
+static inline V load_i2(const uint8_t* p, int s) {
+  int8_t codes[W];
+  for (int i = 0; i < W; i++) codes[i] = static_cast<int8_t>(p[s % 8 + i] >> s / 8 * 2 & 3);
+  return vsubq_f32(load_i8(codes), vdupq_n_f32(1.5f));
 }
 
 static inline V add(V a, V b) { return vaddq_f32(a, b); }
@@ -75,6 +88,10 @@ static inline V pow2(V n) {
   return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127)), 23));
 }
 static inline V where_positive(V x, V a, V b) { return vbslq_f32(vcgtq_f32(x, zero()), a, b); }
+// A count, plus 1 in lanes with v > cut.
+static inline V count_above(V count, V v, V cut) {
+  return add(count, vbslq_f32(vcgtq_f32(v, cut), set(1), zero()));
+}
 static inline float sum(V a) { return vaddvq_f32(a); }
 static inline float peak(V a) { return vmaxvq_f32(a); }
 static inline V sum_each(const V* rows) {
@@ -92,11 +109,12 @@ static inline int64_t keep_above(uint32_t* out, V v, V threshold, uint32_t base)
   return count;
 }
 
-constexpr int groups_i4 = 1, groups_i8 = 1;
+constexpr int groups_i2 = 1, groups_i4 = 1, groups_i8 = 1;
 struct Block4 {
   int8x16_t low, high;
 };
 using Block8 = Block4;
+using Block2 = Block4;
 static inline V spread_i4(const float* scales) { return set(*scales); }
 static inline V spread_i8(const float* scales) { return set(*scales); }
 static inline Block4 block_i4(const int8_t* x) { return {vld1q_s8(x), vld1q_s8(x + 16)}; }
@@ -113,6 +131,18 @@ static inline V dot_i4(const uint8_t* w, const Block4& x) {
   const int8x16_t eight = vdupq_n_s8(8);
   return dots_of(vsubq_s8(vreinterpretq_s8_u8(vandq_u8(bytes, vdupq_n_u8(15))), eight),
                  vsubq_s8(vreinterpretq_s8_u8(vshrq_n_u8(bytes, 4)), eight), x);
+}
+static inline V spread_i2(const float* scales) { return set(*scales); }
+static inline Block2 block_i2(const int8_t* x) { return block_i4(x); }
+// Twice the codes less 1.5, times x.
+static inline V dot_i2(const uint8_t* w, const Block2& x) {
+  const uint8x8_t bytes = vld1_u8(w);
+  const auto centred = [](uint8x8_t a, uint8x8_t b) {
+    const uint8x16_t codes = vandq_u8(vcombine_u8(a, b), vdupq_n_u8(3));
+    return vsubq_s8(vreinterpretq_s8_u8(vshlq_n_u8(codes, 1)), vdupq_n_s8(3));
+  };
+  return dots_of(centred(bytes, vshr_n_u8(bytes, 2)),
+                 centred(vshr_n_u8(bytes, 4), vshr_n_u8(bytes, 6)), x);
 }
 static inline V dot_i8(const int8_t* w, const Block4& x) {
   return dots_of(vld1q_s8(w), vld1q_s8(w + 16), x);

@@ -56,12 +56,23 @@ static inline float from_f16(uint16_t half) {
 static inline V load_f16(const uint16_t* p, int64_t n = W) {
   return each([=](int i) { return i < n ? from_f16(p[i]) : 0; });
 }
+// W / times numbers, each in so many lanes: 2 or 4.
+static inline V load_f16_each(const uint16_t* p, int times) {
+  return each([=](int i) { return from_f16(p[i / times]); });
+}
 static inline V load_i8(const int8_t* p, int64_t n = W) {
   return each([=](int i) { return i < n ? static_cast<float>(p[i]) : 0; });
 }
 
 static inline V load_i4(const uint8_t* p, bool high) {
   return each([=](int i) { return static_cast<float>((high ? p[i] >> 4 : p[i] & 15) - 8); });
+}
+
+// Codes of 2 bits from s on of the 32 in 8 bytes, as -1.5 … 1.5.
+static inline V load_i2(const uint8_t* p, int s) {
+  return each([=](int i) {
+    return static_cast<float>(p[(s + i) % 8] >> (s + i) / 8 * 2 & 3) - 1.5f;
+  });
 }
 
 static inline V add(V a, V b) {
@@ -113,6 +124,10 @@ static inline V pow2(V n) {
 static inline V where_positive(V x, V a, V b) {
   return each([&](int i) { return x.lane[i] > 0 ? a.lane[i] : b.lane[i]; });
 }
+// A count, plus 1 in lanes with v > cut.
+static inline V count_above(V count, V v, V cut) {
+  return each([&](int i) { return count.lane[i] + (v.lane[i] > cut.lane[i] ? 1 : 0); });
+}
 static inline float sum(V a) {
   for (int step = W / 2; step; step /= 2)
     for (int i = 0; i < step; i++) a.lane[i] += a.lane[i + step];
@@ -136,11 +151,12 @@ static inline int64_t keep_above(uint32_t* out, V v, V threshold, uint32_t base)
   return count;
 }
 
-constexpr int groups_i4 = 1, groups_i8 = 1;
+constexpr int groups_i2 = 1, groups_i4 = 1, groups_i8 = 1;
 struct Block4 {
   int8_t codes[32];
 };
 using Block8 = Block4;
+using Block2 = Block4;
 static inline V spread_i4(const float* scales) { return set(*scales); }
 static inline V spread_i8(const float* scales) { return set(*scales); }
 static inline Block4 block_i4(const int8_t* x) {
@@ -153,6 +169,14 @@ static inline V dot_i4(const uint8_t* w, const Block4& x) {
   int sums[W] = {};
   for (int i = 0; i < 16; i++)
     sums[i % W] += ((w[i] & 15) - 8) * x.codes[i] + ((w[i] >> 4) - 8) * x.codes[i + 16];
+  return each([&](int i) { return static_cast<float>(sums[i]); });
+}
+static inline V spread_i2(const float* scales) { return set(*scales); }
+static inline Block2 block_i2(const int8_t* x) { return block_i4(x); }
+// Twice the codes less 1.5, times x.
+static inline V dot_i2(const uint8_t* w, const Block2& x) {
+  int sums[W] = {};
+  for (int i = 0; i < 32; i++) sums[i % W] += (2 * (w[i % 8] >> i / 8 * 2 & 3) - 3) * x.codes[i];
   return each([&](int i) { return static_cast<float>(sums[i]); });
 }
 static inline V dot_i8(const int8_t* w, const Block4& x) {

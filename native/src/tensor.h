@@ -9,7 +9,7 @@ namespace dejavu {
 // In the order of `dtypes` in src/backends/native/tape.ts.
 enum class DType : uint8_t {
   f32, f16, bf16,
-  int8, int4, int4g64, int4g128, int4z, int4g64z, int4g128z,
+  int8, int4, int4g64, int4g128, int4z, int4g64z, int4g128z, int2g128,
   u8, i32, u32
 };
 
@@ -43,6 +43,8 @@ constexpr Format format_of(DType type) {
       return {4, 64, true};
     case DType::int4g128z:
       return {4, 128, true};
+    case DType::int2g128:
+      return {2, 128, false};
     default:
       return {0, 0, false};
   }
@@ -62,7 +64,8 @@ struct Columns {
 
 // Bytes of the codes of a quantized row, after which its scales lie.
 constexpr int64_t code_bytes(DType type, int64_t columns) {
-  return format_of(type).bits == 8 ? round_up(columns, 4) : round_up(columns, group_size) / 2;
+  const int bits = format_of(type).bits;
+  return bits == 8 ? round_up(columns, 4) : round_up(columns, group_size) * bits / 8;
 }
 
 // `type` is the row's, or that of the same bits and minima with another group.

@@ -2,6 +2,7 @@ import { openBackend } from '../backends/index.ts';
 import { Engine, type OpenOptions } from '../engine/engine.ts';
 import { EngineError } from '../errors.ts';
 import type { WeightType } from '../loaders/convert.ts';
+import type { PredictorType } from '../predictor.ts';
 import { measureBandwidth } from './bandwidth.ts';
 import {
   type BenchOptions,
@@ -31,6 +32,8 @@ export interface BenchTarget {
   readonly layers?: number;
   /** Rank of a shape's predictors of neurons. Default 128. */
   readonly rank?: number;
+  /** Type of a shape's predictors of neurons. Default int4. */
+  readonly predictorType?: PredictorType;
   /** Weight types to measure in turn. Default: f32 and int8. */
   readonly weights?: readonly BenchWeights[];
   /** Methods to compare; the first is what others are compared with. */
@@ -47,7 +50,7 @@ export async function bench(
   target: BenchTarget,
   options: BenchRunOptions = {},
 ): Promise<BenchResult> {
-  const { model, shape, layers, rank, weights: types = ['f32', 'int8'] } = target;
+  const { model, shape, layers, rank, predictorType, weights: types = ['f32', 'int8'] } = target;
   if ((model === undefined) === (shape === undefined))
     throw new EngineError(
       'BAD_REQUEST',
@@ -62,6 +65,11 @@ export async function bench(
     throw new EngineError(
       'BAD_REQUEST',
       `bench: --rank is ${rank}, but predictors of a model have the ranks they were trained for; it goes with --shape`,
+    );
+  if (predictorType !== undefined && shape === undefined)
+    throw new EngineError(
+      'BAD_REQUEST',
+      `bench: --predictor-type is ${predictorType}, but predictors of a model have the type they were trained in; it goes with --shape`,
     );
   const { steps, sizes, caches } = measures(options);
   const { contexts } = caches;
@@ -108,6 +116,7 @@ export async function bench(
         weights: weights === 'auto' ? 'f16' : weights,
         names,
         rank,
+        predictorType,
         memoryLimit,
         expect: (description, weightBytes) =>
           void planBench(options, names.length, description, weightBytes),

@@ -7,8 +7,14 @@ import { hostTensor, rowWriter } from '../host.ts';
 import type { WeightType } from '../loaders/convert.ts';
 import { syntheticCheckpoint, type SyntheticOptions } from '../loaders/synthetic.ts';
 import type { Description } from '../model.ts';
-import type { LowRankNet, Predictor } from '../predictor.ts';
-import type { MethodContext, Sparsity } from '../sparsity.ts';
+import {
+  type LowRankNet,
+  type Predictor,
+  type PredictorType,
+  siteType,
+  usualType,
+} from '../predictor.ts';
+import type { MethodContext, Site, Sparsity } from '../sparsity.ts';
 import type { DType, Tensor } from '../tensor.ts';
 import { headRank } from '../train/rank.ts';
 import { neuronShare, type Shape } from './shapes.ts';
@@ -62,9 +68,16 @@ export function syntheticSubject(
     names: readonly string[];
     /** Of predictors of neurons. Default 128. */
     rank?: number | undefined;
+    predictorType?: PredictorType | undefined;
   } & Pick<SyntheticOptions, 'memoryLimit' | 'expect'>,
 ): Subject {
-  const { weights: dtype, names, rank = syntheticRank, ...limits } = options;
+  const {
+    weights: dtype,
+    names,
+    rank = syntheticRank,
+    predictorType = usualType,
+    ...limits
+  } = options;
   const model = syntheticCheckpoint(shape.config, backend, { dtype, ...limits });
   const { description } = model;
   const { layers, neurons, heads } = description;
@@ -74,7 +87,7 @@ export function syntheticSubject(
     const quantile = normalQuantile(1 - neuronShare(shape, layer, 1));
     backend.write(bias, new Float32Array(neurons).fill(-quantile));
   }
-  const predictor = randomPredictor(backend, description, shape, rank);
+  const predictor = randomPredictor(backend, description, shape, rank, predictorType);
   const context: MethodContext = {
     backend,
     description,
@@ -119,6 +132,7 @@ function randomPredictor(
   description: Description,
   shape: Shape,
   rank: number,
+  type: PredictorType,
 ): Predictor {
   const { layers, hiddenSize, neurons, heads } = description;
   const random = uniform(1);
@@ -137,15 +151,16 @@ function randomPredictor(
     owned.push(tensor);
     return tensor;
   };
-  const net = (units: number, rank: number): LowRankNet => ({
-    down: place('int4', [rank, hiddenSize]),
+  const net = (site: Site, units: number, rank: number): LowRankNet => ({
+    down: place(siteType(type, site), [rank, hiddenSize]),
     downBias: place('f32', [rank]),
-    up: place('int4', [units, rank]),
+    up: place(siteType(type, site), [units, rank]),
     upBias: place('f32', [units]),
   });
   const nets = Array.from({ length: layers }, (_, layer) => ({
-    neurons: net(neurons, rank),
-    heads: layer === 0 || shape.heads === 1 ? undefined : net(heads, headRank(description)),
+    neurons: net('neurons', neurons, rank),
+    heads:
+      layer === 0 || shape.heads === 1 ? undefined : net('heads', heads, headRank(description)),
   }));
   return {
     weightBytes: owned.reduce((sum, { storage }) => sum + storage!.bytes, 0),

@@ -6,7 +6,8 @@ import { cacheTypes } from '../engine/keeping.ts';
 import { policies } from '../kv/index.ts';
 import { methods as quantizeMethods } from '../quantize/methods.ts';
 import { methods } from '../sparsity/index.ts';
-import { quantizedTypes } from '../tensor.ts';
+import { predictorTypes, usualType } from '../predictor.ts';
+import { modelTypes } from '../tensor.ts';
 import {
   bias,
   ending,
@@ -68,7 +69,7 @@ const sums = (
   },
 });
 
-const weightTypes = ['f32', 'f16', ...quantizedTypes] as const;
+const weightTypes = ['f32', 'f16', ...modelTypes] as const;
 
 /** Of every command. */
 export const commonFlags = {
@@ -288,6 +289,11 @@ export const trainFlags = {
   ),
   tokens: flag('--tokens <n>', 'most tokens of the texts to use (default: 1000000)', whole(1)),
   rank: flag('--rank <n>', 'rank of every predictor (default: by layer)', whole(1)),
+  type: flag(
+    '--type <type>',
+    `type of the neurons' predictors: ${predictorTypes.join(', ')} (default: ${usualType})`,
+    oneOf(predictorTypes),
+  ),
   steps: flag('--steps <n>', "steps of each layer's fit (default: 1000)", whole(1)),
   seed,
 };
@@ -342,6 +348,11 @@ export const benchFlags = {
     whole(1),
   ),
   rank: flag('--rank <n>', "rank of a shape's predictors of neurons (default: 128)", whole(1)),
+  predictorType: flag(
+    '--predictor-type <type>',
+    `type of a shape's predictors of neurons: ${predictorTypes.join(', ')} (default: ${usualType})`,
+    oneOf(predictorTypes),
+  ),
   weights: flag(
     '--weights <types>',
     'types of weights to measure, e.g. f32,int8 (default: f32,int8)',

@@ -8,7 +8,7 @@ import { reference } from '../backends/reference/index.ts';
 import { EngineError } from '../errors.ts';
 import { f32, hostTensor, rowReader, rowWriter } from '../host.ts';
 import type { HostTensor } from '../op.ts';
-import { quantizedTypes, size, type Tensor } from '../tensor.ts';
+import { modelTypes, size, type Tensor } from '../tensor.ts';
 import { loadCheckpoint } from './checkpoint.ts';
 import { hashCheckpoint } from './identity.ts';
 import type { FileType, WeightType } from './convert.ts';
@@ -85,7 +85,7 @@ describe('weights in memory', () => {
   const down = 'model.layers.1.mlp.down_proj.weight';
   const up = 'model.layers.1.mlp.up_proj.weight';
   const types: [FileType, WeightType][] = (['f32', 'f16', 'bf16'] as const).flatMap((from) =>
-    (['f32', 'f16', ...quantizedTypes] as const).map((to): [FileType, WeightType] => [from, to]),
+    (['f32', 'f16', ...modelTypes] as const).map((to): [FileType, WeightType] => [from, to]),
   );
 
   test.each(types)('%s of a file as %s', async (from, to) => {
@@ -276,7 +276,7 @@ describe('synthetic models', () => {
   const config = async (name: string) =>
     JSON.parse(await readFile(`${parity}${name}/config.json`, 'utf8')) as Json;
 
-  test.each<WeightType>(['f32', 'f16', ...quantizedTypes])(
+  test.each<WeightType>(['f32', 'f16', ...modelTypes])(
     'have the weights of a loaded one, as %s',
     async (dtype) => {
       const json = await config('gpt-neox');

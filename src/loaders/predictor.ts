@@ -3,7 +3,7 @@ import { EngineError } from '../errors.ts';
 import { f32, hostTensor } from '../host.ts';
 import type { Description } from '../model.ts';
 import type { HostTensor } from '../op.ts';
-import type { PredictorFile, SitePredictor } from '../predictor.ts';
+import { type PredictorFile, predictorTypes, type SitePredictor, siteType } from '../predictor.ts';
 import type { Site } from '../sparsity.ts';
 import { byteLength, rowBytes } from '../tensor.ts';
 import { readSafetensors, writeSafetensors } from './files.ts';
@@ -31,7 +31,7 @@ const provenance = z.object({
   seed: z.int().nonnegative(),
   rank: z.int().positive(),
   ranks: z.array(z.int().positive()),
-  type: z.enum(['int8', 'int4']),
+  type: z.enum(predictorTypes),
   steps: z.int().nonnegative(),
   batch: z.int().positive(),
 });
@@ -151,10 +151,11 @@ export async function readPredictor(path: string, model: Description): Promise<P
       const prefix = `layers.${l}.${name}`;
       const units = name === 'heads' ? model.heads : model.neurons;
       const rank = tensors.get(`${prefix}.down`)?.shape[0] ?? 0;
+      const dtype = siteType(about.type, name);
       const matrix = (part: string, rows: number, columns: number): HostTensor => ({
-        dtype: about.type,
+        dtype,
         shape: [rows, columns],
-        bytes: get(`${prefix}.${part}`, [rows, rowBytes(about.type, columns)], 'u8').bytes,
+        bytes: get(`${prefix}.${part}`, [rows, rowBytes(dtype, columns)], 'u8').bytes,
       });
       return {
         down: matrix('down', rank, model.hiddenSize),

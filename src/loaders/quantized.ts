@@ -8,7 +8,7 @@ import {
   byteLength,
   formatOf,
   isQuantized,
-  quantizedTypes,
+  modelTypes,
   type QuantizedType,
   rowBytes,
   size,
@@ -60,7 +60,7 @@ export function quantizationConfig({ dtype, method }: Pick<About, 'dtype' | 'met
 const config = z.looseObject({
   quantization_config: z.looseObject({ quant_method: z.literal('dejavu') }),
 });
-const types = z.record(z.string(), z.enum(['f32', 'f16', ...quantizedTypes]));
+const types = z.record(z.string(), z.enum(['f32', 'f16', ...modelTypes]));
 
 /** A config.json without what `quantizationConfig` adds to it: what families read. */
 export function familyConfig(json: unknown): unknown {
@@ -116,7 +116,7 @@ export function readAbout(
 
 /** The type that metadata describes; of older files, which do not say so, without a zero point. */
 const describedType = (metadata: Readonly<Record<string, string>>): QuantizedType | undefined =>
-  quantizedTypes.find((type) => {
+  modelTypes.find((type) => {
     const says = describe(type);
     return (
       says.bits === metadata.bits &&

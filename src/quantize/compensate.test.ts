@@ -7,7 +7,7 @@ import type { HostTensor } from '../op.ts';
 import { Inputs } from '../ops/cases.ts';
 import { compensate } from './compensate.ts';
 import { factorize } from './feedback.ts';
-import { quantizedTypes, type QuantizedType } from '../tensor.ts';
+import { modelTypes, type QuantizedType } from '../tensor.ts';
 import { nearest } from './methods.ts';
 
 const opened: Backend[] = [];
@@ -96,7 +96,7 @@ describe.each(opened.map((backend) => ({ name: backend.name, backend })))(
           fc.integer({ min: 40, max: 170 }),
           fc.integer({ min: 5, max: 70 }),
           fc.boolean(),
-          fc.constantFrom(...quantizedTypes),
+          fc.constantFrom(...modelTypes),
           async (seed, N, E, transposed, type) => {
             const x = activations(2 * N, N, seed);
             const matrix = new Inputs(seed + 1).numbers(transposed ? [N, E] : [E, N]);

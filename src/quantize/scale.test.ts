@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { f16ToF32 } from '../float16.ts';
 import { hostTensor, rowReader, rowWriter } from '../host.ts';
 import { Inputs } from '../ops/cases.ts';
-import { formatOf, quantizedTypes, type QuantizedType } from '../tensor.ts';
+import { formatOf, modelTypes, type QuantizedType } from '../tensor.ts';
 import { bestGrid, codeOf, type Grid } from './scale.ts';
 
 const random = new Inputs(11);
@@ -34,7 +34,7 @@ function usualLoss(values: Float64Array, weights: Weights, type: QuantizedType):
   return values.reduce((sum, v, i) => sum + (weights?.[i] ?? 1) * (v - found[i]) ** 2, 0);
 }
 
-const fourBits = quantizedTypes.filter((type) => formatOf(type).bits === 4);
+const fourBits = modelTypes.filter((type) => formatOf(type).bits === 4);
 
 describe.each(fourBits)('the grid of an %s group', (type) => {
   const { group } = formatOf(type);
@@ -77,7 +77,7 @@ test('a smaller group loses less, a minimum too where values are off zero', () =
   }
 });
 
-describe.each(quantizedTypes)('%s', (type) => {
+describe.each(modelTypes)('%s', (type) => {
   const format = formatOf(type);
 
   test('zeros stay zeros', () => {

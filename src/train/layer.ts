@@ -3,12 +3,12 @@ import { uniform } from '../engine/sampler.ts';
 import { hostTensor, rowWriter } from '../host.ts';
 import type { HostTensor } from '../op.ts';
 import { linear } from '../ops/linear.ts';
+import { type PredictorType, siteType } from '../predictor.ts';
 import { Recorder } from '../program.ts';
 import type { Tensor } from '../tensor.ts';
 import { blockRows, type ExampleFile, type Examples } from './examples.ts';
 import { Fit, type Net, type NetShape } from './fit.ts';
 import { Histogram } from './histogram.ts';
-import type { PredictorType } from './rank.ts';
 
 export interface FitOptions {
   readonly type: PredictorType;
@@ -42,8 +42,14 @@ export interface LayerFit {
   readonly nextHeads: SiteFit | undefined;
 }
 
-/** Learning rate at its peak, for inputs 256 wide; initial weights shrink with the width, so does it. */
-const peakRate = 0.012;
+/**
+ * Learning rate at its peak, for inputs 256 wide; initial weights shrink with the width, so does it. Weights of
+ * 2 bits have further to go to another code.
+ */
+const peakRate = { int8: 0.012, int4: 0.012, int2g128: 0.024 } as const satisfies Record<
+  PredictorType,
+  number
+>;
 const rateWidth = 256;
 const warmupShare = 0.04;
 
@@ -66,6 +72,7 @@ export async function fitLayer(
 
   const targets = [
     {
+      type: siteType(options.type, 'neurons'),
       pick: (e: Examples) => e.neurons,
       label: labelsAbove(options.exactZeros ? 0 : average(sample.neurons), sample.neurons),
       shape: { inputs, rank: options.rank, units: neurons },
@@ -73,6 +80,7 @@ export async function fitLayer(
     ...(heads
       ? [
           {
+            type: siteType(options.type, 'heads'),
             pick: (e: Examples) => e.heads,
             label: labelsAbove(average(sample.heads), sample.heads),
             shape: { inputs, rank: options.headRank, units: heads },
@@ -81,7 +89,7 @@ export async function fitLayer(
       : []),
   ].map((target) => {
     const rates = activeRates(target.pick(sample), target.shape.units, target.label.isActive);
-    const fit = new Fit(backend, target.shape, options.batch, rates, random, options.type);
+    const fit = new Fit(backend, target.shape, options.batch, rates, random, target.type);
     return { ...target, fit };
   });
 
@@ -92,20 +100,22 @@ export async function fitLayer(
       options.signal?.throwIfAborted();
       const examples = await next;
       if (step + 1 < options.steps) next = file.read(take(batchBlocks));
-      const rate = learningRate(step, options.steps, inputs);
-      for (const { fit, pick, label } of targets) {
+      const share = learningRate(step, options.steps, inputs);
+      for (const { fit, type, pick, label } of targets) {
         const labels = pick(examples);
         label.weigh(labels);
-        await fit.step(examples.x, labels, rate);
+        await fit.step(examples.x, labels, peakRate[type] * share);
       }
       options.onStep?.();
     }
     const held = Array.from({ length: file.blocks - trainBlocks }, (_, i) => trainBlocks + i);
     const fits: SiteFit[] = [];
-    for (const { fit, pick, label, shape } of targets)
+    for (const { fit, type, pick, label, shape } of targets) {
+      const served = { type, batch: options.batch };
       fits.push(
-        await judge(backend, await fit.net(), shape, options, file, held, pick, label.isActive),
+        await judge(backend, await fit.net(), shape, served, file, held, pick, label.isActive),
       );
+    }
     return { neurons: fits[0], nextHeads: fits[1] };
   } finally {
     for (const { fit } of targets) fit[Symbol.dispose]();
@@ -152,10 +162,10 @@ function activeRates(
   return rates.map((count) => (count * units) / contributions.length);
 }
 
-/** Warm up linearly, then fall along a half cosine to zero. */
+/** Of the peak: warm up linearly, then fall along a half cosine to zero. */
 function learningRate(step: number, steps: number, width: number): number {
   const warmup = Math.max(1, Math.round(warmupShare * steps));
-  const peak = peakRate * Math.sqrt(rateWidth / width);
+  const peak = Math.sqrt(rateWidth / width);
   if (step < warmup) return (peak * (step + 1)) / warmup;
   return (peak / 2) * (1 + Math.cos((Math.PI * (step - warmup)) / (steps - warmup)));
 }
@@ -181,7 +191,7 @@ async function judge(
   backend: Backend,
   net: Net,
   { inputs, rank, units }: NetShape,
-  { type, batch }: FitOptions,
+  { type, batch }: Pick<FitOptions, 'type' | 'batch'>,
   file: ExampleFile,
   blocks: readonly number[],
   pick: (examples: Examples) => Float32Array,

@@ -1,15 +1,17 @@
 import type { Description } from '../model.ts';
-import { rowBytes } from '../tensor.ts';
-
-/** Type predictor matrices are trained for and served in. */
-export type PredictorType = 'int8' | 'int4';
+import { type PredictorType, siteType } from '../predictor.ts';
+import { formatOf, rowBytes } from '../tensor.ts';
 
 /** Predictors take at most this share of the bytes of the MLP's f16 weights … */
 const largestShare = 0.118;
 /** … and none has a higher rank: past it, what a large model gains is less than it reads. */
-const largestRank = 256;
-/** Ranks come in whole quantization groups. */
-const rankStep = 32;
+const largestRank = (type: PredictorType): number => (formatOf(type).bits === 2 ? 512 : 256);
+const leastRank = 32;
+/** Ranks come in whole quantization groups, but for the smallest. */
+const nextRank = (type: PredictorType, rank: number): number => {
+  const { group } = formatOf(type);
+  return rank < group ? 2 * rank : rank + group;
+};
 
 /** Bytes of one net of the given rank. */
 const netBytes = (type: PredictorType, inputs: number, rank: number, units: number): number =>
@@ -33,18 +35,20 @@ export function chooseRanks(
 ): number[] {
   const { hiddenSize, neurons, heads, gated, layers } = description;
   const mlpBytes = layers * 2 * (gated ? 3 : 2) * hiddenSize * neurons;
-  const headBytes = (layers - 1) * netBytes(type, hiddenSize, headRank(description), heads);
-  const ranks = activeShares.map(() => rankStep);
+  const headBytes =
+    (layers - 1) * netBytes(siteType(type, 'heads'), hiddenSize, headRank(description), heads);
+  const ranks = activeShares.map(() => leastRank);
   const bytes = (): number =>
     headBytes + ranks.reduce((sum, r) => sum + netBytes(type, hiddenSize, r, neurons), 0);
   const open = new Set(ranks.keys());
   const need = (layer: number): number => Math.sqrt(activeShares[layer]) / ranks[layer];
   while (open.size) {
     const layer = [...open].reduce((a, b) => (need(b) > need(a) ? b : a));
-    ranks[layer] += rankStep;
-    if (ranks[layer] <= Math.min(largestRank, hiddenSize) && bytes() <= largestShare * mlpBytes)
-      continue;
-    ranks[layer] -= rankStep;
+    const before = ranks[layer];
+    ranks[layer] = nextRank(type, before);
+    const most = Math.min(largestRank(type), 2 * hiddenSize);
+    if (ranks[layer] <= most && bytes() <= largestShare * mlpBytes) continue;
+    ranks[layer] = before;
     open.delete(layer);
   }
   return ranks;

@@ -5,7 +5,13 @@ import { sha256 } from '../loaders/fs.ts';
 import { hashCheckpoint, sampleCheckpoint } from '../loaders/identity.ts';
 import { predictorBeside, writePredictor } from '../loaders/predictor.ts';
 import { makesZeros } from '../ops/activation.ts';
-import type { OperatingPoint, PredictorFile, Provenance } from '../predictor.ts';
+import {
+  type OperatingPoint,
+  type PredictorFile,
+  type PredictorType,
+  type Provenance,
+  usualType,
+} from '../predictor.ts';
 import {
   assemble,
   makeGates,
@@ -38,7 +44,7 @@ import {
 } from './losses.ts';
 import { Observer } from './observe.ts';
 import { Progress, type TrainProgress } from './progress.ts';
-import { chooseRanks, headRank, type PredictorType } from './rank.ts';
+import { chooseRanks, headRank } from './rank.ts';
 import { measureUnions, unionSteps } from './unions.ts';
 import { WorkFolder } from './work-folder.ts';
 
@@ -55,7 +61,10 @@ export interface TrainOptions {
   readonly batch?: number;
   /** Rank of every neuron predictor. Default: by layer, within 11.8 % of the MLP's f16 bytes. */
   readonly rank?: number;
-  /** Type predictors are served in. Default int4. */
+  /**
+   * Type of the matrices of neurons' predictors. Default int4; int2g128 takes half the bytes of the same rank,
+   * or twice the rank (docs/log.md has what that does).
+   */
   readonly type?: PredictorType;
   /** Held-out ids that thresholds are calibrated on, and as many to report on. Default 8192. */
   readonly calibrationTokens?: number;
@@ -109,7 +118,7 @@ export async function train(engine: Engine, options: TrainOptions): Promise<Trai
   const start = performance.now();
   const { backend, checkpoint, description } = engine;
   const { layers, hiddenSize } = description;
-  const { seed = 0, steps = 1000, batch = 2048, type = 'int4', signal } = options;
+  const { seed = 0, steps = 1000, batch = 2048, type = usualType, signal } = options;
   const { calibrationTokens = 8192, diskBytes = 6 * 2 ** 30, tokens = 1_000_000 } = options;
   expectWhole('seed', seed, 0);
   expectWhole('steps', steps, 1);

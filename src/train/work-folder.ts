@@ -4,10 +4,11 @@ import { f32, hostTensor } from '../host.ts';
 import { readSafetensors, writeSafetensors } from '../loaders/files.ts';
 import { replaceFile } from '../loaders/fs.ts';
 import type { HostTensor } from '../op.ts';
+import { type PredictorType, siteType } from '../predictor.ts';
+import type { Site } from '../sparsity.ts';
 import { byteLength } from '../tensor.ts';
 import { Histogram } from './histogram.ts';
 import type { LayerFit, SiteFit } from './layer.ts';
-import type { PredictorType } from './rank.ts';
 
 /**
  * What a training run has finished, on disk beside its output: fitted layers and measured losses. A run
@@ -71,7 +72,8 @@ export class WorkFolder {
   ): Promise<LayerFit | undefined> {
     const file = await readSafetensors(this.#layerPath(layer)).catch(() => undefined);
     if (!file) return undefined;
-    const site = (name: string): SiteFit | undefined => {
+    const read = (name: keyof LayerFit, site: Site): SiteFit | undefined => {
+      const dtype = siteType(type, site);
       const get = (key: string): HostTensor | undefined => file.tensors.get(`${name}.${key}`);
       const [down, up] = [get('down'), get('up')];
       const [downBias, upBias, usage, histogram] = ['downBias', 'upBias', 'usage', 'histogram'].map(
@@ -80,9 +82,9 @@ export class WorkFolder {
       if (!down || !up || !downBias || !upBias || !usage || !histogram) return undefined;
       const [rank, units] = [downBias.shape[0], upBias.shape[0]];
       const matrix = (tensor: HostTensor, shape: readonly number[]): HostTensor => ({
-        dtype: type,
+        dtype,
         shape,
-        bytes: tensor.bytes.subarray(0, byteLength(type, shape)),
+        bytes: tensor.bytes.subarray(0, byteLength(dtype, shape)),
       });
       return {
         down: matrix(down, [rank, inputs]),
@@ -93,8 +95,8 @@ export class WorkFolder {
         histogram: Histogram.from(new Float64Array(histogram.bytes.slice().buffer)),
       };
     };
-    const neurons = site('neurons');
-    return neurons && { neurons, nextHeads: site('nextHeads') };
+    const neurons = read('neurons', 'neurons');
+    return neurons && { neurons, nextHeads: read('nextHeads', 'heads') };
   }
 
   /** The work is done: leave nothing behind. */

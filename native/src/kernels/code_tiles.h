@@ -94,7 +94,7 @@ static void few_dots(const uint8_t* const* w, const uint8_t* const* ahead, const
       CodeTile<Q, 1, 1>::prepare(scales, e, count);
       __builtin_prefetch(ahead[r] + codes + e / group_size * 2, 0, 2);
       for (int64_t g = 0; g < Scales::groups; g += W)
-        store(room.scale[r] + g, load(scales.value + g));
+        store(room.scale[r] + g, in_units<Q>(load(scales.value + g)));
       if constexpr (minima) {
         Scales lowest = Scales::minima_of(w[r], Q::type, E);
         CodeTile<Q, 1, 1>::prepare(lowest, e, count);

@@ -69,9 +69,16 @@ struct Scales {
       store(value + g % groups,
             g + W <= last ? load_f16(stored + g) : load_f16(stored + g, last - g));
   }
-  // Each once for every 32 elements of its group; a call, as tiles are many.
+  // Each once for every 32 elements of its group.
   template <int times>
-  __attribute__((noinline)) void repeat(int64_t begin, int64_t end) {
+  DEJAVU_INLINE void repeat(int64_t begin, int64_t end) {
+    if (end - begin < chunk) return repeat_some<times>(begin, end);
+    for (int64_t g = 0; g < groups; g += W)
+      store(value + g, load_f16_each(stored + (begin / group_size + g) / times, times));
+  }
+  // A call, as tiles are many.
+  template <int times>
+  __attribute__((noinline)) void repeat_some(int64_t begin, int64_t end) {
     const int64_t first = begin / (times * group_size);
     const int64_t count = (end - 1) / (times * group_size) + 1 - first;
     float once[round_up(groups / times, W)];
@@ -150,6 +157,26 @@ struct Int4z {
   }
 };
 
+// Codes of 2 bits as -1.5, -0.5, 0.5 and 1.5 times a scale.
+struct Int2 {
+  static constexpr DType type = DType::int2g128;
+  struct Row {
+    const uint8_t* codes;
+    Scales scales;
+    void prepare(int64_t begin, int64_t end) { scales.prepare(begin, end); }
+    V at(int64_t i, int s) const { return mul(load_i2(codes + i / 4, s), scales.at(i)); }
+    // The codes of the last group are all there.
+    V at(int64_t i, int s, int64_t) const { return at(i, s); }
+    V term(int64_t i, float x) const { return set(x * scales.number(i)); }
+    V plus(V sum, V term, int64_t i, int s) const {
+      return fma(load_i2(codes + i / 4, s), term, sum);
+    }
+  };
+  static Row row(const uint8_t* bytes, Columns columns) {
+    return {bytes, Scales::of(bytes, type, columns)};
+  }
+};
+
 // Calls f with how weights of `type` are decoded. `Columns` say how many elements share a scale.
 template <class F>
 static inline void with_weights(DType type, F f) {
@@ -160,6 +187,8 @@ static inline void with_weights(DType type, F f) {
       return f(F16{});
     case DType::int8:
       return f(Int8{});
+    case DType::int2g128:
+      return f(Int2{});
     default:
       if (format_of(type).minima) return f(Int4z{});
       return f(Int4{});

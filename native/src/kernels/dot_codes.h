@@ -7,13 +7,15 @@ namespace dejavu::DEJAVU_ISA {
 // Most rows of weights a tile takes at a time.
 constexpr int code_rows = 8;
 
-// How blocks of `groups` groups of codes are laid out and multiplied, by weight type.
+// How blocks of `groups` times 32 codes are laid out and multiplied, by weight type. `unit`: what their
+// whole numbers count in.
 struct Codes8 {
   using Block = Block8;
   static constexpr DType type = DType::int8;
   static constexpr int groups = groups_i8;
   static constexpr int64_t size = groups * group_size, bytes = size;
   static constexpr int rows = 4;  // of a tile
+  static constexpr float unit = 1;
   static Block block(const int8_t* x) { return block_i8(x); }
   static V dot(const uint8_t* w, const Block& x) {
     return dot_i8(reinterpret_cast<const int8_t*>(w), x);
@@ -27,17 +29,36 @@ struct Codes4 {
   static constexpr int groups = groups_i4;
   static constexpr int64_t size = groups * group_size, bytes = size / 2;
   static constexpr int rows = code_rows;
+  static constexpr float unit = 1;
   static Block block(const int8_t* x) { return block_i4(x); }
   static V dot(const uint8_t* w, const Block& x) { return dot_i4(w, x); }
   static V spread(const float* scales) { return spread_i4(scales); }
+};
+
+struct Codes2 {
+  using Block = Block2;
+  static constexpr DType type = DType::int2g128;
+  static constexpr int groups = groups_i2;
+  static constexpr int64_t size = groups * group_size, bytes = size / 4;
+  static constexpr int rows = code_rows;
+  static constexpr float unit = 0.5f;
+  static Block block(const int8_t* x) { return block_i2(x); }
+  static V dot(const uint8_t* w, const Block& x) { return dot_i2(w, x); }
+  static V spread(const float* scales) { return spread_i2(scales); }
 };
 
 // Calls f with how codes of `type` are multiplied.
 template <class F>
 static inline void with_codes(DType type, F f) {
   if (type == DType::int8) return f(Codes8{});
+  if (type == DType::int2g128) return f(Codes2{});
   if (format_of(type).minima) return f(Codes4<DType::int4z>{});
   return f(Codes4<DType::int4>{});
+}
+
+template <class Q>
+static DEJAVU_INLINE V in_units(V scales) {
+  return Q::unit == 1 ? scales : mul(scales, set(Q::unit));
 }
 
 // A row of activations rounded to int8: its codes by block, and for each group a scale and the sum of the
@@ -123,7 +144,8 @@ struct CodeTile {
       __builtin_prefetch(ahead[r] + code_bytes(Q::type, E) + e / group_size * 2);
       for (int t = 0; t < T; t++)
         for (int64_t g = 0; g < Scales::groups; g += W)
-          store(both[r][t] + g, mul(load(scales.value + g), load(x[t].scales + e / group_size + g)));
+          store(both[r][t] + g, mul(in_units<Q>(load(scales.value + g)),
+                                    load(x[t].scales + e / group_size + g)));
       if (format_of(Q::type).minima) add_minima(e, count, r, scales);
     }
   }

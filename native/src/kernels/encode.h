@@ -39,6 +39,13 @@ static float extreme(const float* group, int64_t n) {
   return found;
 }
 
+// The step of 2 bits: what lies further out than its 1.5 is cut off.
+static float mean_step(const float* group, int64_t n) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; i++) sum += static_cast<double>(fabsf(group[i]));
+  return static_cast<float>(sum / static_cast<double>(n) * 0.4);
+}
+
 static float from_f16(uint16_t bits) {
   float value[W];
   store(value, load_f16(&bits, 1));
@@ -66,9 +73,11 @@ static void encode_bytes(const float* group, uint8_t* codes, uint16_t* scale) {
   }
 }
 
-// Codes of 4 bits: number i of them, as 0 … 15.
-static void put_half(uint8_t* codes, int64_t i, int code) {
-  codes[i / group_size * 16 + i % 16] |= static_cast<uint8_t>(code << (i & 16 ? 4 : 0));
+// Codes of fewer bits than a byte: number i of them, from 0 on.
+static void put_code(int bits, uint8_t* codes, int64_t i, int code) {
+  const int64_t together = group_size * bits / 8, place = i % group_size;
+  codes[i / group_size * together + place % together] |=
+      static_cast<uint8_t>(code << place / together * bits);
 }
 
 // A group of n elements from `first` on, whose scale and minimum lie at `scale` and `minimum`.
@@ -86,6 +95,9 @@ static void encode_group(DType type, const float* row, int64_t first, int64_t n,
     base = from_f16(*minimum = to_f16(lowest));
     const double range = static_cast<double>(highest) - static_cast<double>(base);
     step = from_f16(*scale = to_f16(static_cast<float>(range / 15)));
+  } else if (format.bits == 2) {
+    step = from_f16(*scale = to_f16(mean_step(group, n)));
+    base = -1.5f * step;
   } else {
     const double furthest = static_cast<double>(extreme(group, n));
     *scale = to_f16(static_cast<float>(format.bits == 8 ? fabs(furthest) / 127 : furthest / -8));
@@ -94,10 +106,11 @@ static void encode_group(DType type, const float* row, int64_t first, int64_t n,
   for (int64_t i = 0; i < n; i++) {
     if (format.bits == 8)
       codes[first + i] = static_cast<uint8_t>(nearest(group[i], 0, step, -127, 127));
-    else if (format.minima)
-      put_half(codes, first + i, nearest(group[i], base, step, 0, 15));
+    else if (format.minima || format.bits == 2)
+      put_code(format.bits, codes, first + i,
+               nearest(group[i], base, step, 0, (1 << format.bits) - 1));
     else
-      put_half(codes, first + i, nearest(group[i], 0, step, -8, 7) + 8);
+      put_code(4, codes, first + i, nearest(group[i], 0, step, -8, 7) + 8);
   }
 }
 
@@ -120,7 +133,7 @@ static void encode_row(DType type, const float* row, int64_t E, uint8_t* out) {
                    minima + e / format.group);
     // Behind the last element codes are 0.
     for (e = E; format.bits == 4 && !format.minima && e < round_up(E, group_size); e++)
-      put_half(out, e, 8);
+      put_code(4, out, e, 8);
   }
 }
 

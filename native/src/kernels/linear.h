@@ -121,6 +121,13 @@ static void project_codes(const Command& c, Chosen outputs, Range range, int64_t
     const uint8_t* place[batch + Q::rows];
     outputs.list(i, count + Q::rows, range.end, rows);
     const bool one_run = rows[count - 1] - rows[0] == count - 1;
+    if constexpr (in_quads<Q>)
+      if (quad_rows<Q>(E)) {
+        quad_dots<Q>(weights, weights + c.operand[w].bytes(), rows, count, input + t0, T, E, results,
+                     batch);
+        finish(c, rows, count, t0, T, results);
+        continue;
+      }
     if (one_run && short_rows<Q>(E)) {
       short_dots<Q>(weights + rows[0] * stride, weights + c.operand[w].bytes(), count, input + t0, T,
                     E, results, batch);

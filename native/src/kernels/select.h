@@ -95,7 +95,7 @@ static int64_t above(const float* score, int64_t n, float cut) {
   int64_t i = 0;
   for (; i + 4 * W <= n; i += 4 * W)
     for (int k = 0; k < 4; k++)
-      counts[k] = add(counts[k], where_positive(sub(load(score + i + k * W), set(cut)), set(1), zero()));
+      counts[k] = count_above(counts[k], load(score + i + k * W), set(cut));
   auto count =
       static_cast<int64_t>(sum(add(add(counts[0], counts[1]), add(counts[2], counts[3]))));
   for (; i < n; i++) count += score[i] > cut;
@@ -141,8 +141,12 @@ static int64_t best(const float* score, int64_t n, int64_t k, uint32_t* out, flo
   while (!in.closed()) in.look(listed, candidates, k, in.low + (in.high - in.low) / 2);
   const float cut = at_order(in.high);
   int64_t ties = k - above(listed, candidates, cut), count = 0;
-  for (int64_t i = 0; i < candidates; i++)
-    if (listed[i] > cut || (listed[i] == cut && ties-- > 0)) out[count++] = out[i];
+  for (int64_t i = 0; i < candidates; i++) {
+    const bool tie = listed[i] == cut;
+    out[count] = out[i];
+    count += listed[i] > cut || (tie && ties > 0);
+    ties -= tie;
+  }
   return count;
 }
 
@@ -199,6 +203,10 @@ static void run(const Command& c, int, float*) {
   uint32_t total = 0;
   for (int64_t r = 0; r < R; r++) {
     const uint32_t* row = c.operand[select].u32() + r * stride;
+    if (unit == 1) {
+      total += row[0];
+      continue;
+    }
     int64_t last = -1;
     for (uint32_t i = 0; i < row[0]; i++) {
       const int64_t found = row[1 + i] / unit;

@@ -14,6 +14,7 @@
 #include "dot.h"
 #include "dot_codes.h"
 #include "short_rows.h"
+#include "quad_rows.h"
 #include "outer.h"
 #include "tiles.h"
 #include "code_tiles.h"

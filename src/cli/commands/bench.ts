@@ -18,12 +18,13 @@ export const bench = command({
   model: 'optional',
   flags: benchFlags,
   async run({ model, flags, io }) {
-    const { shape, layers, rank, weights, methods, plot, ...options } = flags;
+    const { shape, layers, rank, predictorType, weights, methods, plot, ...options } = flags;
     const target = {
       ...(model !== undefined && { model }),
       ...(shape !== undefined && { shape }),
       ...(layers !== undefined && { layers }),
       ...(rank !== undefined && { rank }),
+      ...(predictorType !== undefined && { predictorType }),
       ...(weights && { weights }),
       ...(methods && { methods }),
     };
