@@ -56,7 +56,8 @@ static inline V load_i4(const uint8_t* p, bool high) { return look_up_i4(p, high
 
 // Codes of 2 bits from s on of the 32 in 8 bytes, as -1.5 … 1.5.
 static inline V load_i2(const uint8_t* p, int s) {
-  const __m128i twice = _mm_castpd_si128(_mm_loaddup_pd(reinterpret_cast<const double*>(p)));
+  const __m128i once = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  const __m128i twice = _mm_unpacklo_epi64(once, once);
   const __m512i apart = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi32(2), 1);
   const __m512i shifts = _mm512_add_epi32(_mm512_set1_epi32(s / 4), apart);
   const __m512i codes = _mm512_srlv_epi32(_mm512_cvtepu8_epi32(twice), shifts);
