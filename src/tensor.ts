@@ -46,7 +46,7 @@ export interface Format {
 const symmetric = { bits: 4, minima: false, low: -8, high: 7, zero: 0 } as const;
 const affine = { bits: 4, minima: true, low: 0, high: 15, zero: 0 } as const;
 
-/** Every quantized type; native/src/tensor.h has the same table. */
+/** Every quantized type; native/src/tensor.h has the same table, in the same order. */
 const formats = {
   int8: { bits: 8, group: 32, minima: false, low: -127, high: 127, zero: 0 },
   int4: { ...symmetric, group: 32 },

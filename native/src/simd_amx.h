@@ -260,12 +260,10 @@ struct CodeTiles {
     if constexpr (bits == 2) {
       const __m512i three = _mm512_set1_epi8(3);
       const Pairs2 pairs = pairs_i2(codes);
-      const __m512i low = _mm512_sub_epi8(pairs.low, three);
-      const __m512i high = _mm512_sub_epi8(pairs.high, three);
-      const __m512i first = _mm512_setr_epi64(0, 4, 8, 12, 1, 5, 9, 13);
-      const __m512i second = _mm512_setr_epi64(2, 6, 10, 14, 3, 7, 11, 15);
-      _mm512_storeu_si512(to, _mm512_permutex2var_epi64(low, first, high));
-      _mm512_storeu_si512(to + 64, _mm512_permutex2var_epi64(low, second, high));
+      const auto [first, second] =
+          turned_i2(_mm512_sub_epi8(pairs.low, three), _mm512_sub_epi8(pairs.high, three));
+      _mm512_storeu_si512(to, first);
+      _mm512_storeu_si512(to + 64, second);
       return;
     }
     const __m512i bytes = load_codes(codes);

@@ -190,6 +190,11 @@ static inline V spread_i4(const float* scales) {
 struct Pairs2 {
   __m512i low, high;
 };
+// 128 bytes between their order and that of such codes, either way: eights of them, as 4 by 4, change places.
+static inline Pairs2 turned_i2(__m512i a, __m512i b) {
+  return {_mm512_permutex2var_epi64(a, _mm512_setr_epi64(0, 4, 8, 12, 1, 5, 9, 13), b),
+          _mm512_permutex2var_epi64(a, _mm512_setr_epi64(2, 6, 10, 14, 3, 7, 11, 15), b)};
+}
 static inline Pairs2 pairs_i2(const uint8_t* w) {
   const __m256i once = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w));
   const __m512i twice = _mm512_broadcast_i64x4(once);
@@ -202,11 +207,7 @@ struct Block2 {
   __m512i low, high, offset;  // as the codes lie; what sums begin with
 };
 static inline Block2 block_i2(const int8_t* x) {
-  const __m512i a = load_codes(x), b = load_codes(x + 64);
-  const __m512i firsts = _mm512_setr_epi64(0, 4, 8, 12, 1, 5, 9, 13);
-  const __m512i seconds = _mm512_setr_epi64(2, 6, 10, 14, 3, 7, 11, 15);
-  const __m512i low = _mm512_permutex2var_epi64(a, firsts, b);
-  const __m512i high = _mm512_permutex2var_epi64(a, seconds, b);
+  const auto [low, high] = turned_i2(load_codes(x), load_codes(x + 64));
   const __m512i three = _mm512_set1_epi8(3), none = _mm512_setzero_si512();
   const __m512i threes = plus_products(plus_products(none, three, low), three, high);
   return {low, high, _mm512_sub_epi32(none, threes)};

@@ -46,10 +46,11 @@ export interface LayerFit {
  * Learning rate at its peak, for inputs 256 wide; initial weights shrink with the width, so does it. Weights of
  * 2 bits have further to go to another code.
  */
-const peakRate = { int8: 0.012, int4: 0.012, int2g128: 0.024 } as const satisfies Record<
-  PredictorType,
-  number
->;
+const peakRate: Readonly<Record<PredictorType, number>> = {
+  int8: 0.012,
+  int4: 0.012,
+  int2g128: 0.024,
+};
 const rateWidth = 256;
 const warmupShare = 0.04;
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Description } from '../model.ts';
-import { predictorTypes } from '../predictor.ts';
+import { type PredictorType, predictorTypes } from '../predictor.ts';
 import { formatOf, rowBytes } from '../tensor.ts';
 import { chooseRanks } from './rank.ts';
 
@@ -8,7 +8,7 @@ const shape = (hiddenSize: number, layers: number): Description =>
   ({ hiddenSize, neurons: 4 * hiddenSize, heads: 8, gated: false, layers }) as Description;
 
 /** Bytes of the neurons' matrices beside those of an f16 MLP. */
-const share = (type: (typeof predictorTypes)[number], width: number, ranks: number[]): number => {
+const share = (type: PredictorType, width: number, ranks: number[]): number => {
   const bytes = ranks.map((r) => r * rowBytes(type, width) + 4 * width * rowBytes(type, r));
   return bytes.reduce((a, b) => a + b) / (ranks.length * 16 * width * width);
 };

@@ -18,8 +18,8 @@ constexpr int64_t most_few = 32;
 // Rows of weights, and elements of them, that are unpacked at a time.
 constexpr int64_t few_rows = 32, few_depth = 128, few_groups = few_depth / group_size;
 
-// Activations [T, E] as right tiles, by 16 of them and then by group, with their scales, and their sums
-// where weights have minima; all padded with zeros.
+// Activations [T, E] as right tiles, by 16 of them and then by group, with their scales, in Q's unit, and
+// their sums where weights have minima; all padded with zeros.
 struct CodeColumns {
   const uint8_t* tiles;  // [T / 16, groups, 8, 16] of four bytes: four elements of an activation
   const float *scales, *sums;  // [T / 16, groups, 16]
@@ -33,8 +33,8 @@ struct CodeColumns {
   }
 
   // In `room` of `bytes`.
-  template <class M>
-  static CodeColumns of(const Operand& x, bool minima, uint8_t* room) {
+  template <class Q, class M>
+  static CodeColumns of(const Operand& x, uint8_t* room) {
     const auto [T, E] = x.matrix();
     const int64_t stride = row_bytes(DType::int8, E);
     const int64_t blocks = tiles_in(T, tile_side), groups = groups_of(E);
@@ -48,8 +48,8 @@ struct CodeColumns {
       for (int64_t e = 0; e < E; e += group_size) {
         if (e % chunk == 0) own.prepare(e, chunk_end(e, E));
         const int64_t at = (t / tile_side * groups + e / group_size) * tile_side + t % tile_side;
-        scales[at] = own.number(e);
-        if (!minima) continue;
+        scales[at] = Q::unit * own.number(e);
+        if (!format_of(Q::type).minima) continue;
         int sum = 0;
         for (int64_t i = e; i < least(E, e + group_size); i++) sum += static_cast<int8_t>(row[i]);
         sums[at] = scales[at] * static_cast<float>(sum);
@@ -94,7 +94,7 @@ static void few_dots(const uint8_t* const* w, const uint8_t* const* ahead, const
       CodeTile<Q, 1, 1>::prepare(scales, e, count);
       __builtin_prefetch(ahead[r] + codes + e / group_size * 2, 0, 2);
       for (int64_t g = 0; g < Scales::groups; g += W)
-        store(room.scale[r] + g, in_units<Q>(load(scales.value + g)));
+        store(room.scale[r] + g, load(scales.value + g));
       if constexpr (minima) {
         Scales lowest = Scales::minima_of(w[r], Q::type, E);
         CodeTile<Q, 1, 1>::prepare(lowest, e, count);

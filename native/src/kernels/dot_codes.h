@@ -56,13 +56,8 @@ static inline void with_codes(DType type, F f) {
   return f(Codes4<DType::int4>{});
 }
 
-template <class Q>
-static DEJAVU_INLINE V in_units(V scales) {
-  return Q::unit == 1 ? scales : mul(scales, set(Q::unit));
-}
-
-// A row of activations rounded to int8: its codes by block, and for each group a scale and the sum of the
-// activations, all padded with zeros to a whole chunk.
+// A row of activations rounded to int8: its codes by block, and for each group a scale, in Q's unit, and
+// the sum of the activations, all padded with zeros to a whole chunk.
 template <class Q>
 struct CodedRow {
   const typename Q::Block* blocks;
@@ -86,7 +81,10 @@ struct CodedRow {
       e1 = chunk_end(e0, E);
       memset(scales.value, 0, sizeof scales.value);
       scales.prepare(e0, e1);
-      memcpy(by_group, scales.value, sizeof scales.value);
+      for (int64_t g = 0; g < Scales::groups; g += W) {
+        const V some = load(scales.value + g);
+        store(by_group + g, Q::unit == 1 ? some : mul(some, set(Q::unit)));
+      }
       if (format_of(Q::type).minima) add_sums(row, e0, e1, by_group, sum_of);
       by_group += Scales::groups;
       sum_of += Scales::groups;
@@ -144,8 +142,7 @@ struct CodeTile {
       __builtin_prefetch(ahead[r] + code_bytes(Q::type, E) + e / group_size * 2);
       for (int t = 0; t < T; t++)
         for (int64_t g = 0; g < Scales::groups; g += W)
-          store(both[r][t] + g, mul(in_units<Q>(load(scales.value + g)),
-                                    load(x[t].scales + e / group_size + g)));
+          store(both[r][t] + g, mul(load(scales.value + g), load(x[t].scales + e / group_size + g)));
       if (format_of(Q::type).minima) add_minima(e, count, r, scales);
     }
   }

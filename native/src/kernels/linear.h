@@ -152,7 +152,7 @@ static void run_few(const Command& c, int task, float* results) {
   const Range range = share(outputs.size(), task, c.tasks);
   if (range.begin == range.end) return;
   uint8_t* room = reinterpret_cast<uint8_t*>(results) + results_bytes(T);
-  const auto input = CodeColumns::of<M>(c.operand[x], format_of(Q::type).minima, room);
+  const auto input = CodeColumns::of<Q, M>(c.operand[x], room);
   [[maybe_unused]] const M ready;
   for (int64_t i = range.begin; i < range.end; i += batch) {
     int64_t rows[2 * batch];

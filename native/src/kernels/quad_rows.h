@@ -64,7 +64,7 @@ static void quad_dots(const uint8_t* matrix, const uint8_t* end, const int64_t* 
     for (int64_t t = 0; t < T; t++) {
       V by[quad_blocks];
       for (int64_t b = 0; b * Q::size < E; b++)
-        by[b] = in_units<Q>(M::spread(x[t].scales + b * Q::groups));
+        by[b] = M::spread(x[t].scales + b * Q::groups);
       store(out + t * out_stride + r,
             quad_sums<Q, M>(there ? first : copy, stride, x[t], by, E, there && t == 0));
     }

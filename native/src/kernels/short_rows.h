@@ -21,7 +21,7 @@ static DEJAVU_INLINE V short_sums(const uint8_t* w, int64_t stride, const CodedR
                                   const uint8_t* ahead) {
   const int64_t groups = (E + group_size - 1) / group_size;
   const int64_t blocks = known ? known : (E + Q::size - 1) / Q::size;
-  const V by = in_units<Q>(load(x.scales));
+  const V by = load(x.scales);
   V sums[W];
   int64_t asked = 0;
   for (int64_t i = 0; i < W; i++, w += stride) {

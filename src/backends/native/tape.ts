@@ -1,20 +1,11 @@
 import { EngineError } from '../../errors.ts';
 import type { Recording } from '../../program.ts';
-import { baseOf, type DType, type Storage, type Tensor } from '../../tensor.ts';
+import { baseOf, type DType, quantizedTypes, type Storage, type Tensor } from '../../tensor.ts';
 
 /** In the order of `DType` in native/src/tensor.h. */
 const dtypes: readonly DType[] = [
   ...(['f32', 'f16', 'bf16'] as const),
-  ...([
-    'int8',
-    'int4',
-    'int4g64',
-    'int4g128',
-    'int4z',
-    'int4g64z',
-    'int4g128z',
-    'int2g128',
-  ] as const),
+  ...quantizedTypes,
   ...(['u8', 'i32', 'u32'] as const),
 ];
 
