@@ -231,30 +231,35 @@ static inline V spread_i2(const float* scales) {
 struct Quads {
   static constexpr bool here = true;
 
-  static V products(const uint8_t* const* w, int64_t at, const Block2& x) {
-    const auto halves = [&](int r) {
-      const __m512i one = whole_i2(w[r] + at, x), other = whole_i2(w[r + 1] + at, x);
-      return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_shuffle_i64x2(one, other, 0x44),
-                                                  _mm512_shuffle_i64x2(one, other, 0xee)));
+  // As the codes of two rows meet it: part[i] what code i of each byte does.
+  struct Block {
+    __m512i part[4], offset;
+  };
+  static Block block(const Block2& x) {
+    const auto low = [](__m512i v) { return _mm512_shuffle_i64x2(v, v, 0x44); };
+    const auto high = [](__m512i v) { return _mm512_shuffle_i64x2(v, v, 0xee); };
+    return {{low(x.low), high(x.low), low(x.high), high(x.high)},
+            _mm512_add_epi32(low(x.offset), high(x.offset))};
+  }
+  static V pair(const uint8_t* a, const uint8_t* b, const Block& x) {
+    const auto half = [](const uint8_t* w) {
+      return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w));
     };
-    const V ab = halves(0), cd = halves(2);
+    const __m512i codes = _mm512_inserti64x4(_mm512_castsi256_si512(half(a)), half(b), 1);
+    const __m512i mask = _mm512_set1_epi8(6);
+    const auto plus = [&](__m512i sum, __m512i turned, __m512i part) {
+      return plus_products(sum, _mm512_and_si512(turned, mask), part);
+    };
+    __m512i sum = plus(x.offset, _mm512_add_epi8(codes, codes), x.part[0]);
+    sum = plus(sum, _mm512_srli_epi16(codes, 1), x.part[1]);
+    sum = plus(sum, _mm512_srli_epi16(codes, 3), x.part[2]);
+    return _mm512_castsi512_ps(plus(sum, _mm512_srli_epi16(codes, 5), x.part[3]));
+  }
+  static V products(const uint8_t* w, int64_t stride, const Block& x) {
+    const V ab = pair(w, w + stride, x), cd = pair(w + 2 * stride, w + 3 * stride, x);
     const __m512i even = _mm512_castps_si512(_mm512_shuffle_ps(ab, cd, 0x88));
     const __m512i odd = _mm512_castps_si512(_mm512_shuffle_ps(ab, cd, 0xdd));
     return _mm512_cvtepi32_ps(_mm512_add_epi32(even, odd));
-  }
-  // A scale of each of the four; of four times four, as W numbers. Two bytes behind each are read.
-  using Four = __m128i;
-  static Four scales(const uint8_t* const* w, int64_t at) {
-    const auto pair = [&](int r) {
-      return _mm_unpacklo_epi32(_mm_loadu_si32(w[r] + at), _mm_loadu_si32(w[r + 1] + at));
-    };
-    return _mm_unpacklo_epi64(pair(0), pair(2));
-  }
-  static V numbers(const Four* fours) {
-    const __m256i low = _mm256_set_m128i(fours[1], fours[0]);
-    const __m256i high = _mm256_set_m128i(fours[3], fours[2]);
-    return _mm512_cvtph_ps(
-        _mm512_cvtepi32_epi16(_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1)));
   }
   static V spread(const float* four) {
     return pick(_mm_loadu_ps(four),

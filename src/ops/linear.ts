@@ -107,6 +107,8 @@ export const linearOp: Op<'x' | 'w' | 'bias' | 'select' | 'y', 'activation' | 'b
           make(1, 31, 5, { x: 'int8', w, bias: true, activation: 'relu' }),
           make(1, 96, 33, { x: 'int8', w }),
           make(1, 128, 70, { x: 'int8', w, bias: true }),
+          make(1, 256, 40, { x: 'int8', w, share: 0.5, bias: true }),
+          make(3, 384, 21, { x: 'int8', w, bias: true, activation: 'relu' }),
           make(3, 301, 17, { x: 'int8', w, activation: 'silu' }),
           make(9, 1100, 7, { x: 'int8', w }),
           make(1, 257, 40, { x: 'int8', w, share: 0 }),

@@ -61,18 +61,24 @@ static void finish(const Command& c, const int64_t* rows, int64_t count, int64_t
                    float* results) {
   const int64_t N = c.operand[w].dim[0];
   const int code = static_cast<int>(c.param[activation]);
-  float offset[batch] = {};
-  if (c.operand[bias].data)
-    for (int64_t i = 0; i < count; i++) offset[i] = c.operand[bias].f32()[rows[i]];
+  const bool one_run = rows[count - 1] - rows[0] == count - 1;
+  const float* offset = c.operand[bias].data ? c.operand[bias].f32() : nullptr;
+  float gathered[batch];
+  if (offset && one_run) offset += rows[0];
+  if (offset && !one_run) {
+    for (int64_t i = 0; i < count; i++) gathered[i] = offset[rows[i]];
+    offset = gathered;
+  }
   for (int64_t t = 0; t < T; t++) {
     float* row = results + t * batch;
     float* out = c.operand[y].f32() + (t0 + t) * N;
-    for (int64_t i = 0; i < batch; i += W)
-      store(row + i, activate(code, add(load(row + i), load(offset + i))));
-    if (rows[count - 1] - rows[0] == count - 1)
-      memcpy(out + rows[0], row, static_cast<size_t>(count) * sizeof(float));
-    else
-      for (int64_t i = 0; i < count; i++) out[rows[i]] = row[i];
+    for (int64_t i = 0; i < count; i += W) {
+      const int64_t n = least(W, count - i);
+      V sums = load(row + i);
+      if (offset) sums = add(sums, load(offset + i, n));
+      store(one_run ? out + rows[0] + i : row + i, activate(code, sums), n);
+    }
+    for (int64_t i = 0; !one_run && i < count; i++) out[rows[i]] = row[i];
   }
 }
 
@@ -119,15 +125,17 @@ static void project_codes(const Command& c, Chosen outputs, Range range, int64_t
     const int64_t count = least(batch, range.end - i);
     int64_t rows[batch + Q::rows];
     const uint8_t* place[batch + Q::rows];
-    outputs.list(i, count + Q::rows, range.end, rows);
-    const bool one_run = rows[count - 1] - rows[0] == count - 1;
     if constexpr (in_quads<Q>)
       if (quad_rows<Q>(E)) {
-        quad_dots<Q>(weights, weights + c.operand[w].bytes(), rows, count, input + t0, T, E, results,
-                     batch);
+        rows[0] = i, rows[count - 1] = i + count - 1;
+        if (outputs.index) outputs.list(i, count, range.end, rows);
+        const bool one_run = rows[count - 1] - rows[0] == count - 1;
+        quad_dots<Q>(weights, rows, one_run, count, input + t0, T, E, results, batch);
         finish(c, rows, count, t0, T, results);
         continue;
       }
+    outputs.list(i, count + Q::rows, range.end, rows);
+    const bool one_run = rows[count - 1] - rows[0] == count - 1;
     if (one_run && short_rows<Q>(E)) {
       short_dots<Q>(weights + rows[0] * stride, weights + c.operand[w].bytes(), count, input + t0, T,
                     E, results, batch);
