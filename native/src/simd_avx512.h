@@ -202,60 +202,65 @@ static inline Pairs2 pairs_i2(const uint8_t* w) {
   const __m512i first = _mm512_rolv_epi32(twice, turns), mask = _mm512_set1_epi8(6);
   return {_mm512_and_si512(first, mask), _mm512_and_si512(_mm512_srli_epi16(first, 4), mask)};
 }
-constexpr int groups_i2 = 4;
+constexpr int groups_i2 = 8;
 struct Block2 {
-  __m512i low, high, offset;  // as the codes lie; what sums begin with
+  __m512i part[4], offset;  // what code i of each byte meets; what sums begin with
 };
 static inline Block2 block_i2(const int8_t* x) {
-  const auto [low, high] = turned_i2(load_codes(x), load_codes(x + 64));
-  const __m512i three = _mm512_set1_epi8(3), none = _mm512_setzero_si512();
-  const __m512i threes = plus_products(plus_products(none, three, low), three, high);
-  return {low, high, _mm512_sub_epi32(none, threes)};
+  const auto [a, b] = turned_i2(load_codes(x), load_codes(x + 64));
+  const auto [c, d] = turned_i2(load_codes(x + 128), load_codes(x + 192));
+  Block2 block{{_mm512_shuffle_i64x2(a, c, 0x44), _mm512_shuffle_i64x2(a, c, 0xee),
+                _mm512_shuffle_i64x2(b, d, 0x44), _mm512_shuffle_i64x2(b, d, 0xee)},
+               _mm512_setzero_si512()};
+  __m512i threes = _mm512_setzero_si512();
+  for (const __m512i& part : block.part)
+    threes = plus_products(threes, _mm512_set1_epi8(3), part);
+  block.offset = _mm512_sub_epi32(block.offset, threes);
+  return block;
 }
 // Twice the codes less 1.5, times x.
-static inline __m512i whole_i2(const uint8_t* w, const Block2& x) {
-  const Pairs2 codes = pairs_i2(w);
-  return plus_products(plus_products(x.offset, codes.low, x.low), codes.high, x.high);
+static inline __m512i whole_i2(__m512i codes, const Block2& x) {
+  const __m512i mask = _mm512_set1_epi8(6);
+  const auto plus = [&](__m512i sum, __m512i turned, __m512i part) {
+    return plus_products(sum, _mm512_and_si512(turned, mask), part);
+  };
+  __m512i sum = plus(x.offset, _mm512_add_epi8(codes, codes), x.part[0]);
+  sum = plus(sum, _mm512_srli_epi16(codes, 1), x.part[1]);
+  sum = plus(sum, _mm512_srli_epi16(codes, 3), x.part[2]);
+  return plus(sum, _mm512_srli_epi16(codes, 5), x.part[3]);
 }
 static inline V dot_i2(const uint8_t* w, const Block2& x) {
-  return _mm512_cvtepi32_ps(whole_i2(w, x));
+  return _mm512_cvtepi32_ps(whole_i2(load_codes(w), x));
 }
 static inline V spread_i2(const float* scales) {
-  return pick(_mm_loadu_ps(scales),
-              _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 0, 0, 1, 1, 2, 2, 3, 3));
+  return _mm512_permutexvar_ps(
+      _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7),
+      _mm512_castps256_ps512(_mm256_loadu_ps(scales)));
 }
 
-// Blocks of four rows at a time, the lanes of 32 codes added while they are whole numbers. Those of the
-// result, of rows a to d and parts 0 to 3 of a block: a0 a1 c0 c1, a2 a3 c2 c3, b0 b1 d0 d1, b2 b3 d2 d3.
+// 128 codes of four rows at a time, the lanes of 32 of them added while they are whole numbers. Those of
+// the result, of rows a to d and parts 0 to 3: a0 a1 c0 c1, a2 a3 c2 c3, b0 b1 d0 d1, b2 b3 d2 d3.
 #define DEJAVU_QUADS
 struct Quads {
   static constexpr bool here = true;
+  static constexpr int64_t size = 128, bytes = 32, groups = 4;
 
-  // As the codes of two rows meet it: part[i] what code i of each byte does.
-  struct Block {
-    __m512i part[4], offset;
-  };
-  static Block block(const Block2& x) {
-    const auto low = [](__m512i v) { return _mm512_shuffle_i64x2(v, v, 0x44); };
-    const auto high = [](__m512i v) { return _mm512_shuffle_i64x2(v, v, 0xee); };
-    return {{low(x.low), high(x.low), low(x.high), high(x.high)},
-            _mm512_add_epi32(low(x.offset), high(x.offset))};
+  // Half of a block, as the codes of two rows meet it.
+  static Block2 block(const Block2& x, int64_t half) {
+    const auto twice = [=](const __m512i& v) {
+      return _mm512_broadcast_i64x4(reinterpret_cast<const __m256i*>(&v)[half]);
+    };
+    return {{twice(x.part[0]), twice(x.part[1]), twice(x.part[2]), twice(x.part[3])},
+            twice(x.offset)};
   }
-  static V pair(const uint8_t* a, const uint8_t* b, const Block& x) {
+  static V pair(const uint8_t* a, const uint8_t* b, const Block2& x) {
     const auto half = [](const uint8_t* w) {
       return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w));
     };
-    const __m512i codes = _mm512_inserti64x4(_mm512_castsi256_si512(half(a)), half(b), 1);
-    const __m512i mask = _mm512_set1_epi8(6);
-    const auto plus = [&](__m512i sum, __m512i turned, __m512i part) {
-      return plus_products(sum, _mm512_and_si512(turned, mask), part);
-    };
-    __m512i sum = plus(x.offset, _mm512_add_epi8(codes, codes), x.part[0]);
-    sum = plus(sum, _mm512_srli_epi16(codes, 1), x.part[1]);
-    sum = plus(sum, _mm512_srli_epi16(codes, 3), x.part[2]);
-    return _mm512_castsi512_ps(plus(sum, _mm512_srli_epi16(codes, 5), x.part[3]));
+    return _mm512_castsi512_ps(
+        whole_i2(_mm512_inserti64x4(_mm512_castsi256_si512(half(a)), half(b), 1), x));
   }
-  static V products(const uint8_t* w, int64_t stride, const Block& x) {
+  static V products(const uint8_t* w, int64_t stride, const Block2& x) {
     const V ab = pair(w, w + stride, x), cd = pair(w + 2 * stride, w + 3 * stride, x);
     const __m512i even = _mm512_castps_si512(_mm512_shuffle_ps(ab, cd, 0x88));
     const __m512i odd = _mm512_castps_si512(_mm512_shuffle_ps(ab, cd, 0xdd));

@@ -53,7 +53,7 @@ struct Scales {
   static DEJAVU_INLINE Scales of(const uint8_t* row, DType type, Columns columns) {
     Scales scales;
     scales.stored = reinterpret_cast<const uint16_t*>(row + code_bytes(type, columns));
-    scales.group = columns.group;
+    scales.group = format_of(type).bits == 2 ? format_of(type).group : columns.group;
     return scales;
   }
   static DEJAVU_INLINE Scales minima_of(const uint8_t* row, DType type, Columns columns) {

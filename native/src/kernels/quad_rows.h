@@ -15,31 +15,31 @@ struct Quads {
 
 template <class Q>
 constexpr bool in_quads = Quads::here && format_of(Q::type).bits == 2;
-// Most blocks of a row, all of which are whole.
-constexpr int64_t quad_blocks = 4;
+// Most of a row's parts of M::size codes, all of which are whole.
+constexpr int64_t quad_parts = 4;
 
-template <class Q>
+template <class Q, class M = Quads>
 static constexpr bool quad_rows(Columns E) {
-  return in_quads<Q> && E.group == Q::size && E % Q::size == 0 && E <= quad_blocks * Q::size;
+  return E.group == M::size && E % M::size == 0 && E <= quad_parts * M::size;
 }
 
-// The sums of W rows of B blocks from w on. `ask`: for what lies behind them.
-template <class Q, int B, class M>
-static DEJAVU_INLINE V quad_sums(const uint8_t* w, const typename M::Block* x, const V* by,
+// The sums of W rows of P parts from w on. `ask`: for what lies behind them.
+template <class Q, int P, class M>
+static DEJAVU_INLINE V quad_sums(const uint8_t* w, const typename Q::Block* x, const V* by,
                                  bool ask) {
-  constexpr int64_t codes = B * Q::bytes, stride = row_bytes(Q::type, B * Q::size);
+  constexpr int64_t codes = P * M::bytes, stride = row_bytes(Q::type, P * M::size);
   V total = zero();
 #pragma GCC unroll 4
-  for (int64_t b = 0; b < B; b++) {
+  for (int64_t p = 0; p < P; p++) {
     V quads[W / 4];
     uint16_t scales[W];
 #pragma GCC unroll 16
-    for (int64_t i = 0; i < W; i++) memcpy(scales + i, w + i * stride + codes + 2 * b, 2);
+    for (int64_t i = 0; i < W; i++) memcpy(scales + i, w + i * stride + codes + 2 * p, 2);
 #pragma GCC unroll 4
     for (int64_t q = 0; q < W / 4; q++) {
       const int64_t first = 4 * q * stride, last = first + 4 * stride;
-      quads[q] = mul(M::products(w + first + b * Q::bytes, stride, x[b]), by[b]);
-      if (ask && b == 0)
+      quads[q] = mul(M::products(w + first + p * M::bytes, stride, x[p]), by[p]);
+      if (ask && p == 0)
 #pragma GCC unroll 16
         for (int64_t i = round_up(first, 64); i < last; i += 64) {
           __builtin_prefetch(w + ahead_bytes + i);
@@ -53,17 +53,17 @@ static DEJAVU_INLINE V quad_sums(const uint8_t* w, const typename M::Block* x, c
 
 // All dot products of `count` rows of `matrix` and T activations: rows[0] and those that follow it, if they
 // are one run, else those of `rows`. `out` has room for a multiple of W rows.
-template <class Q, int B, class M = Quads>
+template <class Q, int P, class M = Quads>
 static void quad_dots(const uint8_t* matrix, const int64_t* rows, bool one_run, int64_t count,
                       const CodedRow<Q>* x, int64_t T, float* out, int64_t out_stride) {
-  constexpr int64_t stride = row_bytes(Q::type, B * Q::size);
+  constexpr int64_t stride = row_bytes(Q::type, P * M::size), each = Q::size / M::size;
   uint8_t copy[W * stride];
   for (int64_t t = 0; t < T; t++) {
-    V by[B];
-    typename M::Block blocks[B];
-    for (int64_t b = 0; b < B; b++) {
-      by[b] = M::spread(x[t].scales + b * Q::groups);
-      blocks[b] = M::block(x[t].blocks[b]);
+    V by[P];
+    typename Q::Block blocks[P];
+    for (int64_t p = 0; p < P; p++) {
+      by[p] = M::spread(x[t].scales + p * M::groups);
+      blocks[p] = M::block(x[t].blocks[p / each], p % each);
     }
     for (int64_t r = 0; r < count; r += W) {
       const bool there = one_run && r + W <= count;
@@ -72,19 +72,19 @@ static void quad_dots(const uint8_t* matrix, const int64_t* rows, bool one_run, 
         memcpy(copy + i * stride, matrix + (one_run ? rows[0] + at : rows[at]) * stride, stride);
       }
       const uint8_t* first = there ? matrix + (rows[0] + r) * stride : copy;
-      store(out + t * out_stride + r, quad_sums<Q, B, M>(first, blocks, by, there && t == 0));
+      store(out + t * out_stride + r, quad_sums<Q, P, M>(first, blocks, by, there && t == 0));
     }
   }
 }
 
 // The same for rows of E elements.
-template <class Q>
+template <class Q, class M = Quads>
 static void quad_dots(const uint8_t* matrix, const int64_t* rows, bool one_run, int64_t count,
                       const CodedRow<Q>* x, int64_t T, Columns E, float* out, int64_t out_stride) {
-  const auto dots = [&]<int B>() {
-    quad_dots<Q, B>(matrix, rows, one_run, count, x, T, out, out_stride);
+  const auto dots = [&]<int P>() {
+    quad_dots<Q, P>(matrix, rows, one_run, count, x, T, out, out_stride);
   };
-  switch (E / Q::size) {
+  switch (E / M::size) {
     case 1:
       return dots.template operator()<1>();
     case 2:
@@ -92,7 +92,7 @@ static void quad_dots(const uint8_t* matrix, const int64_t* rows, bool one_run, 
     case 3:
       return dots.template operator()<3>();
     default:
-      return dots.template operator()<quad_blocks>();
+      return dots.template operator()<quad_parts>();
   }
 }
 
