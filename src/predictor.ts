@@ -19,7 +19,7 @@ export const predictorTypes = ['int8', 'int4', 'int2g128'] as const;
 export type PredictorType = (typeof predictorTypes)[number];
 
 /** What `train` makes unless asked otherwise, and what those of a shape are. */
-export const usualType: PredictorType = 'int4';
+export const usualType: PredictorType = 'int2g128';
 
 /** Type of a site's matrices. Heads are few: their predictors stay at 4 bits, which cost next to nothing. */
 export const siteType = (type: PredictorType, site: Site): PredictorType =>

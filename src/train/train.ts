@@ -62,8 +62,8 @@ export interface TrainOptions {
   /** Rank of every neuron predictor. Default: by layer, within 11.8 % of the MLP's f16 bytes. */
   readonly rank?: number;
   /**
-   * Type of the matrices of neurons' predictors. Default int4; int2g128 takes half the bytes of the same rank,
-   * or twice the rank (docs/log.md has what that does).
+   * Type of the matrices of neurons' predictors. Default int2g128, which takes half the bytes of int4 of the
+   * same rank, or twice the rank (docs/log.md has what that does).
    */
   readonly type?: PredictorType;
   /** Held-out ids that thresholds are calibrated on, and as many to report on. Default 8192. */
