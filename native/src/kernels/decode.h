@@ -50,6 +50,7 @@ struct Scales {
   int64_t group = group_size;  // elements that share one
   alignas(64) float value[groups];
 
+  // 2 bits come in one group alone: it is known when this is compiled.
   static DEJAVU_INLINE Scales of(const uint8_t* row, DType type, Columns columns) {
     Scales scales;
     scales.stored = reinterpret_cast<const uint16_t*>(row + code_bytes(type, columns));

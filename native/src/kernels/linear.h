@@ -127,7 +127,7 @@ static void project_codes(const Command& c, Chosen outputs, Range range, int64_t
     const uint8_t* place[batch + Q::rows];
     if constexpr (in_quads<Q>)
       if (quad_rows<Q>(E)) {
-        rows[0] = i, rows[count - 1] = i + count - 1;
+        rows[0] = i, rows[count - 1] = i + count - 1;  // of a run no more is looked at
         if (outputs.index) outputs.list(i, count, range.end, rows);
         const bool one_run = rows[count - 1] - rows[0] == count - 1;
         quad_dots<Q>(weights, rows, one_run, count, input + t0, T, E, results, batch);

@@ -1,6 +1,7 @@
 // Dot products of rows of 2-bit codes, four at a time: a predictor's up matrix, of which every row is read in
 // every step. What its scales cost for each row would take longer than its bytes do. A row's bits do not
-// depend on where it lies; they are not those of CodeTile, which takes longer rows.
+// depend on where it lies; they are not those of CodeTile, which takes rows that are longer or end within a
+// group.
 //
 // The SIMD layer has `Quads`, or there are none.
 #pragma once
