@@ -157,38 +157,67 @@ static inline V spread_i4(const float* scales) {
   return _mm256_set_m128(_mm_set1_ps(scales[1]), _mm_set1_ps(scales[0]));
 }
 
-constexpr int groups_i2 = 2;
+constexpr int groups_i2 = 4;
 struct Block2 {
-  __m256i low, high, offset;  // codes 0 and 1, then 2 and 3, of each byte; three times their sums
+  __m256i part[4], offset;  // what code i of each byte meets; three times their sums
 };
-// Twice the sums: codes are at most 3.
-static inline __m256i products_i2(__m256i low, __m256i high, __m256i x_low, __m256i x_high) {
-  const __m256i pairs =
-      _mm256_add_epi16(_mm256_maddubs_epi16(low, x_low), _mm256_maddubs_epi16(high, x_high));
-  return _mm256_madd_epi16(pairs, _mm256_set1_epi16(2));
-}
 static inline Block2 block_i2(const int8_t* x) {
   const __m256i a = load_codes(x), b = load_codes(x + 32);
-  const __m256i even = _mm256_unpacklo_epi64(a, b), odd = _mm256_unpackhi_epi64(a, b);
-  const __m256i low = _mm256_permute2x128_si256(even, odd, 0x20);
-  const __m256i high = _mm256_permute2x128_si256(even, odd, 0x31);
-  const __m256i one = _mm256_set1_epi8(1), twice = products_i2(one, one, low, high);
-  return {low, high, _mm256_add_epi32(twice, _mm256_srai_epi32(twice, 1))};
+  const __m256i c = load_codes(x + 64), d = load_codes(x + 96);
+  const __m256i even[2] = {_mm256_unpacklo_epi64(a, b), _mm256_unpacklo_epi64(c, d)};
+  const __m256i odd[2] = {_mm256_unpackhi_epi64(a, b), _mm256_unpackhi_epi64(c, d)};
+  Block2 block{{_mm256_permute2x128_si256(even[0], even[1], 0x20),
+                _mm256_permute2x128_si256(odd[0], odd[1], 0x20),
+                _mm256_permute2x128_si256(even[0], even[1], 0x31),
+                _mm256_permute2x128_si256(odd[0], odd[1], 0x31)},
+               _mm256_setzero_si256()};
+  for (const __m256i& part : block.part)
+    block.offset = _mm256_add_epi16(block.offset, _mm256_maddubs_epi16(_mm256_set1_epi8(3), part));
+  block.offset = pair_sums(block.offset);
+  return block;
 }
-// Twice the codes less 1.5, times x.
+// Twice the codes less 1.5, times x. Codes are at most 3: eight products stay within 16 bits.
+static inline __m256i whole_i2(__m256i codes, const Block2& x) {
+  const auto products = [](__m256i turned, __m256i part) {
+    return _mm256_maddubs_epi16(_mm256_and_si256(turned, _mm256_set1_epi8(3)), part);
+  };
+  const __m256i sum = _mm256_add_epi16(
+      _mm256_add_epi16(products(codes, x.part[0]),
+                       products(_mm256_srli_epi16(codes, 2), x.part[1])),
+      _mm256_add_epi16(products(_mm256_srli_epi16(codes, 4), x.part[2]),
+                       products(_mm256_srli_epi16(codes, 6), x.part[3])));
+  return _mm256_sub_epi32(_mm256_madd_epi16(sum, _mm256_set1_epi16(2)), x.offset);
+}
 static inline V dot_i2(const uint8_t* w, const Block2& x) {
-  const __m128i once = _mm_loadu_si128(reinterpret_cast<const __m128i*>(w));
-  const __m256i bytes = _mm256_broadcastsi128_si256(once);
-  const __m256i shifts = _mm256_setr_epi32(0, 0, 0, 0, 2, 2, 2, 2), three = _mm256_set1_epi8(3);
-  const __m256i first = _mm256_srlv_epi32(bytes, shifts);
-  const __m256i low = _mm256_and_si256(first, three);
-  const __m256i high = _mm256_and_si256(_mm256_srli_epi16(first, 4), three);
-  return _mm256_cvtepi32_ps(_mm256_sub_epi32(products_i2(low, high, x.low, x.high), x.offset));
+  return _mm256_cvtepi32_ps(whole_i2(load_codes(w), x));
 }
 static inline V spread_i2(const float* scales) {
-  const float a = scales[0], b = scales[1];
-  return _mm256_setr_ps(a, a, b, b, a, a, b, b);
+  const __m128 four = _mm_loadu_ps(scales);
+  return _mm256_set_m128(_mm_unpackhi_ps(four, four), _mm_unpacklo_ps(four, four));
 }
+
+// 128 codes of two rows, the lanes of 32 of them added while they are whole numbers. Those of the result,
+// of rows a and b and parts 0 to 3: a0 a1 b0 b1, a2 a3 b2 b3.
+#define DEJAVU_QUADS
+struct Quads {
+  static constexpr bool here = true;
+  static constexpr int64_t size = 128, bytes = 32, groups = 4;
+
+  static const Block2& block(const Block2& x, int64_t) { return x; }
+  static V products(const uint8_t* w, int64_t stride, const Block2& x) {
+    return _mm256_cvtepi32_ps(
+        _mm256_hadd_epi32(whole_i2(load_codes(w), x), whole_i2(load_codes(w + stride), x)));
+  }
+  static V spread(const float* four) {
+    const __m128 numbers = _mm_loadu_ps(four);
+    return _mm256_set_m128(_mm_movehl_ps(numbers, numbers), _mm_movelh_ps(numbers, numbers));
+  }
+  // The sums of 8 rows, in their order.
+  static V sums(const V* quads) {
+    const V a = _mm256_hadd_ps(quads[0], quads[1]), b = _mm256_hadd_ps(quads[2], quads[3]);
+    return add(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+  }
+};
 
 constexpr int groups_i8 = 1;
 struct Block8 {

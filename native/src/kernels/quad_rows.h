@@ -1,7 +1,7 @@
-// Dot products of rows of 2-bit codes, four at a time: a predictor's up matrix, of which every row is read in
-// every step. What its scales cost for each row would take longer than its bytes do. A row's bits do not
-// depend on where it lies; they are not those of CodeTile, which takes rows that are longer or end within a
-// group.
+// Dot products of short rows of 2-bit codes, such as a predictor's up matrix, of which every row is read in
+// every step. What its scales cost for each row would take longer than its bytes do, so W rows are worked on
+// together: in each of four vectors four numbers of W / 4 rows. A row's bits do not depend on where it lies;
+// they are not those of CodeTile, which takes rows that are longer or end within a group.
 //
 // The SIMD layer has `Quads`, or there are none.
 #pragma once
@@ -32,13 +32,13 @@ static DEJAVU_INLINE V quad_sums(const uint8_t* w, const typename Q::Block* x, c
   V total = zero();
 #pragma GCC unroll 4
   for (int64_t p = 0; p < P; p++) {
-    V quads[W / 4];
+    V quads[4];
     uint16_t scales[W];
 #pragma GCC unroll 16
     for (int64_t i = 0; i < W; i++) memcpy(scales + i, w + i * stride + codes + 2 * p, 2);
 #pragma GCC unroll 4
-    for (int64_t q = 0; q < W / 4; q++) {
-      const int64_t first = 4 * q * stride, last = first + 4 * stride;
+    for (int64_t q = 0; q < 4; q++) {
+      const int64_t first = q * W / 4 * stride, last = first + W / 4 * stride;
       quads[q] = mul(M::products(w + first + p * M::bytes, stride, x[p]), by[p]);
       if (ask && p == 0)
 #pragma GCC unroll 16
