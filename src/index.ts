@@ -31,6 +31,7 @@ export type { BenchKV } from './bench/stage.ts';
 export type { PeerRun } from './bench/peer-turns.ts';
 export { peers } from './bench/peers/index.ts';
 export type { Spread } from './bench/spread.ts';
+export type { NeuronPredictors } from './bench/subject.ts';
 export { type BackendOptions } from './backend.ts';
 export { backends } from './backends/index.ts';
 export { policies } from './kv/index.ts';

@@ -192,7 +192,8 @@ describe('bench of several texts', () => {
     runs.find((r) => r.phase === 'decode' && r.method === method && r.batch === batch)!;
 
   test('shares what is read among them, and computes the union of their neurons', async () => {
-    const { runs } = await dejavuJson<BenchResult>([...argv, 'off']);
+    const { predictors, runs } = await dejavuJson<BenchResult>([...argv, 'off']);
+    expect(predictors).toEqual({ type: 'int2g128', ranks: [512, 256, 256, 256, 384, 384] });
     expect(runs.map(({ batch }) => batch)).toEqual([1, 1, 1, 3, 3, 3, 1]);
     const [one, three] = [run(runs, 'dense', 1), run(runs, 'dense', 3)].map((r) => r.bytesPerToken);
     // Rows of the embedding aside, a step reads the same for three.

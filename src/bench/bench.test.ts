@@ -6,6 +6,7 @@ import { type BenchOptions, benchSubject, type BenchRun } from './bench.ts';
 import { askedCaches } from './caches.ts';
 import { bench } from './run.ts';
 import type { Shape } from './shapes.ts';
+import { usualType } from '../predictor.ts';
 import { type Subject, syntheticSubject } from './subject.ts';
 
 const llama: Shape = {
@@ -48,6 +49,19 @@ async function measure(
     subject.release();
   }
 }
+
+test('a shape has predictors of the rank and the type that are asked for', () => {
+  const predictors = (options: { rank?: number; predictorType?: 'int8' }) => {
+    const subject = syntheticSubject(llama, backend, { weights: 'f32', names: [], ...options });
+    subject.release();
+    return subject.predictors;
+  };
+  expect(predictors({})).toEqual({ type: usualType, ranks: [128, 128] });
+  expect(predictors({ rank: 64, predictorType: 'int8' })).toEqual({
+    type: 'int8',
+    ranks: [64, 64],
+  });
+});
 
 /** Of f32, a token's keys and values of both heads in a layer of the Llama shape. */
 const tokenBytes = 2 * 2 * 8 * 4;

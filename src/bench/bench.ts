@@ -30,7 +30,7 @@ import {
   stepTimes,
   timedSteps,
 } from './stage.ts';
-import type { Subject } from './subject.ts';
+import type { NeuronPredictors, Subject } from './subject.ts';
 
 export interface BenchOptions extends CacheOptions {
   /** Decode steps of one round. Default 16. */
@@ -94,6 +94,8 @@ export interface BenchResult {
   readonly synthetic: boolean;
   /** Where only the first layers of a shape ran: how many, of how many, and the ids embedding and head know. */
   readonly stack?: { readonly layers: number; readonly of: number; readonly vocabulary: number };
+  /** Of neurons, where there are any: a model's own, or those of a shape. */
+  readonly predictors?: NeuronPredictors;
   readonly runs: readonly BenchRun[];
   /** Where a peer ran: its first decode run, that is, of the first weights and number of texts … */
   readonly peer?: PeerRun;

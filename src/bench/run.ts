@@ -18,7 +18,7 @@ import type { AskedCaches, CacheOptions } from './caches.ts';
 import type { PeerRun } from './peer-turns.ts';
 import { findPeer } from './peers/index.ts';
 import { findShape, type Shape, stackOf } from './shapes.ts';
-import { engineSubject, type Subject, syntheticSubject } from './subject.ts';
+import { engineSubject, type NeuronPredictors, type Subject, syntheticSubject } from './subject.ts';
 
 /** `auto`: what the file has; shapes are those of f16 files. */
 export type BenchWeights = 'auto' | WeightType;
@@ -56,29 +56,27 @@ export async function bench(
       'BAD_REQUEST',
       'bench: expected either a model or --shape NAME, and not both',
     );
-  if (layers !== undefined && shape === undefined)
-    throw new EngineError(
-      'BAD_REQUEST',
-      'bench: --layers is given without --shape, expected a shape to take the first layers of; leave it out',
-    );
-  if (rank !== undefined && shape === undefined)
-    throw new EngineError(
-      'BAD_REQUEST',
-      `bench: --rank is ${rank}, but predictors of a model have the ranks they were trained for; it goes with --shape`,
-    );
-  if (predictorType !== undefined && shape === undefined)
-    throw new EngineError(
-      'BAD_REQUEST',
-      `bench: --predictor-type is ${predictorType}, but predictors of a model have the type they were trained in; it goes with --shape`,
-    );
+  const ofShapes = [
+    ['--layers', layers, 'a model is measured whole'],
+    ['--rank', rank, 'predictors of a model have the ranks they were trained for'],
+    ['--predictor-type', predictorType, 'predictors of a model have the type they were trained in'],
+  ] as const;
+  for (const [flag, value, why] of ofShapes)
+    if (value !== undefined && shape === undefined)
+      throw new EngineError(
+        'BAD_REQUEST',
+        `bench: ${flag} is ${value}, but ${why}; it goes with --shape`,
+      );
   const { steps, sizes, caches } = measures(options);
   const { contexts } = caches;
   if (options.peer !== undefined) expectComparable(caches);
   const runs: BenchRun[] = [];
   const peers: PeerRun[] = [];
+  let predictors: NeuronPredictors | undefined;
   const { memoryLimit, signal } = options;
   const peer = options.peer === undefined ? undefined : await findPeer(options.peer).open();
   const measure = async (subject: Subject, bandwidthGBs: number): Promise<void> => {
+    predictors ??= subject.predictors;
     await using session = await peer?.prepare(subject.model, {
       threads: subject.backend.info.threads,
       capacity: contexts[0] + steps,
@@ -98,6 +96,7 @@ export async function bench(
     return {
       ...{ machine, model, synthetic: synthetic !== undefined },
       ...(synthetic?.stack && { stack: synthetic.stack }),
+      ...(predictors && { predictors }),
       runs,
       ...(first && { peer: first, peers }),
     };

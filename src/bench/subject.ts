@@ -30,7 +30,21 @@ export interface Subject {
   /** In memory, all together. */
   readonly weightBytes: number;
   readonly methods: readonly Sparsity[];
+  readonly predictors: NeuronPredictors | undefined;
   release(): void;
+}
+
+/** What predictors of neurons are. */
+export interface NeuronPredictors {
+  readonly type: DType;
+  /** L entries; 0 where a layer has none. */
+  readonly ranks: readonly number[];
+}
+
+function neuronPredictors(predictor: Predictor): NeuronPredictors | undefined {
+  const nets = predictor.layers.map((_, layer) => predictor.net('neurons', layer)?.down);
+  const type = nets.find((down) => down)?.dtype;
+  return type && { type, ranks: nets.map((down) => down?.shape[0] ?? 0) };
 }
 
 /** An opened model with the methods it has what they need for. */
@@ -43,13 +57,14 @@ export function engineSubject(engine: Engine, names: readonly string[]): Subject
     weights: engine.checkpoint.dtype,
     weightBytes: engine.checkpoint.weightBytes,
     methods: names.map((name) => engine.method(name)),
+    predictors: engine.predictor && neuronPredictors(engine.predictor),
     release: () => undefined,
   };
 }
 
 /**
  * Rank of a synthetic predictor of neurons unless another is asked for: that of LLM in a flash for
- * OPT-6.7B (arXiv 2312.11514), the lowest that anybody reports. `train` goes up to 256.
+ * OPT-6.7B (arXiv 2312.11514), the lowest that anybody reports. `train` goes up to 512.
  */
 const syntheticRank = 128;
 
@@ -110,6 +125,7 @@ export function syntheticSubject(
       const sparsity = method.create(context);
       return method.guesses ? chargedInFull(sparsity) : sparsity;
     }),
+    predictors: neuronPredictors(predictor),
     release: () => {
       predictor.release();
       model.release();

@@ -42,13 +42,19 @@ export const bench = command({
   },
 });
 
-function describe({ machine, model, synthetic, stack, runs, peers = [] }: BenchResult): string {
+function describe(result: BenchResult): string {
+  const { machine, model, synthetic, stack, predictors, runs, peers = [] } = result;
   const { cpu, threads, isa, bandwidthGBs } = machine;
   const [peer] = peers;
   const caches = comparesCaches(runs);
   return [
     `${cpu}, ${threads} threads, ${isa}, reads ${bandwidthGBs.toFixed(1)} GB/s\n`,
     `${model}${synthetic ? ', random weights: speed and bytes mean something, text does not' : ''}\n`,
+    ...(predictors
+      ? [
+          `predictors of neurons: ${predictors.type} of rank ${[...new Set(predictors.ranks)].join(', ')}\n`,
+        ]
+      : []),
     ...(stack ? [`embeddings and head know ${stack.vocabulary} ids and count for nothing\n`] : []),
     '\n',
     table([
