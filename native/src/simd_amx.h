@@ -258,10 +258,15 @@ struct CodeTiles {
       return;
     }
     if constexpr (bits == 2) {
-      const __m512i three = _mm512_set1_epi8(3);
-      const Pairs2 pairs = pairs_i2(codes);
+      const __m512i twice =
+          _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes)));
+      const __m512i turns = _mm512_inserti64x4(_mm512_set1_epi32(1), _mm256_set1_epi32(31), 1);
+      const __m512i pairs = _mm512_rolv_epi32(twice, turns);  // twice codes 0 and 1 of each byte
+      const auto centred = [](__m512i turned) {
+        return _mm512_sub_epi8(_mm512_and_si512(turned, _mm512_set1_epi8(6)), _mm512_set1_epi8(3));
+      };
       const auto [first, second] =
-          turned_i2(_mm512_sub_epi8(pairs.low, three), _mm512_sub_epi8(pairs.high, three));
+          turned_i2(centred(pairs), centred(_mm512_srli_epi16(pairs, 4)));
       _mm512_storeu_si512(to, first);
       _mm512_storeu_si512(to + 64, second);
       return;

@@ -186,21 +186,14 @@ static inline V spread_i4(const float* scales) {
               _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3));
 }
 
-// Of 2 bits: codes 0 and 1, then 2 and 3, of each byte, twice their size.
+// 128 bytes between their order and that of 2-bit codes, 0 and 1, then 2 and 3, of each byte, either way:
+// eights of them, as 4 by 4, change places.
 struct Pairs2 {
   __m512i low, high;
 };
-// 128 bytes between their order and that of such codes, either way: eights of them, as 4 by 4, change places.
 static inline Pairs2 turned_i2(__m512i a, __m512i b) {
   return {_mm512_permutex2var_epi64(a, _mm512_setr_epi64(0, 4, 8, 12, 1, 5, 9, 13), b),
           _mm512_permutex2var_epi64(a, _mm512_setr_epi64(2, 6, 10, 14, 3, 7, 11, 15), b)};
-}
-static inline Pairs2 pairs_i2(const uint8_t* w) {
-  const __m256i once = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w));
-  const __m512i twice = _mm512_broadcast_i64x4(once);
-  const __m512i turns = _mm512_inserti64x4(_mm512_set1_epi32(1), _mm256_set1_epi32(31), 1);
-  const __m512i first = _mm512_rolv_epi32(twice, turns), mask = _mm512_set1_epi8(6);
-  return {_mm512_and_si512(first, mask), _mm512_and_si512(_mm512_srli_epi16(first, 4), mask)};
 }
 constexpr int groups_i2 = 8;
 struct Block2 {
@@ -212,10 +205,9 @@ static inline Block2 block_i2(const int8_t* x) {
   Block2 block{{_mm512_shuffle_i64x2(a, c, 0x44), _mm512_shuffle_i64x2(a, c, 0xee),
                 _mm512_shuffle_i64x2(b, d, 0x44), _mm512_shuffle_i64x2(b, d, 0xee)},
                _mm512_setzero_si512()};
-  __m512i threes = _mm512_setzero_si512();
   for (const __m512i& part : block.part)
-    threes = plus_products(threes, _mm512_set1_epi8(3), part);
-  block.offset = _mm512_sub_epi32(block.offset, threes);
+    block.offset = plus_products(block.offset, _mm512_set1_epi8(3), part);
+  block.offset = _mm512_sub_epi32(_mm512_setzero_si512(), block.offset);
   return block;
 }
 // Twice the codes less 1.5, times x.

@@ -32,7 +32,7 @@ export interface BenchTarget {
   readonly layers?: number;
   /** Rank of a shape's predictors of neurons. Default 128. */
   readonly rank?: number;
-  /** Type of a shape's predictors of neurons. Default int4. */
+  /** Type of a shape's predictors of neurons. Default int2g128. */
   readonly predictorType?: PredictorType;
   /** Weight types to measure in turn. Default: f32 and int8. */
   readonly weights?: readonly BenchWeights[];

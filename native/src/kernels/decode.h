@@ -93,44 +93,59 @@ struct Scales {
   V at(int64_t i) const { return set(number(i)); }
 };
 
-struct Int8 {
-  static constexpr DType type = DType::int8;
-  struct Row {
-    const int8_t* codes;
-    Scales scales;
-    void prepare(int64_t begin, int64_t end) { scales.prepare(begin, end); }
-    V at(int64_t i, int s) const { return mul(load_i8(codes + i + s), scales.at(i)); }
-    V at(int64_t i, int s, int64_t n) const {
-      return mul(load_i8(codes + i + s, n), scales.at(i));
-    }
-    V term(int64_t i, float x) const { return set(x * scales.number(i)); }
-    V plus(V sum, V term, int64_t i, int s) const { return fma(load_i8(codes + i + s), term, sum); }
-  };
-  static Row row(const uint8_t* bytes, Columns columns) {
-    return {reinterpret_cast<const int8_t*>(bytes), Scales::of(bytes, type, columns)};
-  }
-};
-
-// Codes of 4 bits as -8 … 7 times a scale.
-struct Int4 {
-  static constexpr DType type = DType::int4;
+// Rows of codes times a scale. `Own` says how codes are read, those of a vector, from element i + s on, where i
+// begins 32 of them; and may say better how they are multiplied.
+template <DType t, class Own>
+struct Scaled {
+  static constexpr DType type = t;
   struct Row {
     const uint8_t* codes;
     Scales scales;
     void prepare(int64_t begin, int64_t end) { scales.prepare(begin, end); }
-    V at(int64_t i, int s) const {
-      return mul(load_i4(codes + i / 2 + s % 16, s >= 16), scales.at(i));
+    V at(int64_t i, int s) const { return mul(Own::load(codes, i, s), scales.at(i)); }
+    V at(int64_t i, int s, int64_t n) const {
+      return mul(Own::load_some(codes, i, s, n), scales.at(i));
     }
-    // The codes of the last group are all there.
-    V at(int64_t i, int s, int64_t) const { return at(i, s); }
-    V term(int64_t i, float x) const { return term_i4(x * scales.number(i)); }
-    V plus(V sum, V term, int64_t i, int s) const {
-      return plus_i4(sum, term, codes + i / 2 + s % 16, s >= 16);
-    }
+    V term(int64_t i, float x) const { return Own::term(x * scales.number(i)); }
+    V plus(V sum, V term, int64_t i, int s) const { return Own::plus(sum, term, codes, i, s); }
   };
   static Row row(const uint8_t* bytes, Columns columns) {
     return {bytes, Scales::of(bytes, type, columns)};
   }
+  // The codes of the last 32 are all there.
+  static V load_some(const uint8_t* codes, int64_t i, int s, int64_t) {
+    return Own::load(codes, i, s);
+  }
+  static V term(float factor) { return set(factor); }
+  static V plus(V sum, V term, const uint8_t* codes, int64_t i, int s) {
+    return fma(Own::load(codes, i, s), term, sum);
+  }
+};
+
+struct Int8 : Scaled<DType::int8, Int8> {
+  static const int8_t* place(const uint8_t* codes, int64_t i, int s) {
+    return reinterpret_cast<const int8_t*>(codes) + i + s;
+  }
+  static V load(const uint8_t* codes, int64_t i, int s) { return load_i8(place(codes, i, s)); }
+  static V load_some(const uint8_t* codes, int64_t i, int s, int64_t n) {
+    return load_i8(place(codes, i, s), n);
+  }
+};
+
+// Codes of 4 bits as -8 … 7.
+struct Int4 : Scaled<DType::int4, Int4> {
+  static V load(const uint8_t* codes, int64_t i, int s) {
+    return load_i4(codes + i / 2 + s % 16, s >= 16);
+  }
+  static V term(float factor) { return term_i4(factor); }
+  static V plus(V sum, V term, const uint8_t* codes, int64_t i, int s) {
+    return plus_i4(sum, term, codes + i / 2 + s % 16, s >= 16);
+  }
+};
+
+// Codes of 2 bits as -1.5, -0.5, 0.5 and 1.5.
+struct Int2 : Scaled<DType::int2g128, Int2> {
+  static V load(const uint8_t* codes, int64_t i, int s) { return load_i2(codes + i / 4, s); }
 };
 
 // Codes of 4 bits as 0 … 15 times a scale, and a minimum: -8 … 7 times the scale, and a middle.
@@ -155,26 +170,6 @@ struct Int4z {
   };
   static Row row(const uint8_t* bytes, Columns columns) {
     return {bytes, Scales::of(bytes, type, columns), Scales::minima_of(bytes, type, columns)};
-  }
-};
-
-// Codes of 2 bits as -1.5, -0.5, 0.5 and 1.5 times a scale.
-struct Int2 {
-  static constexpr DType type = DType::int2g128;
-  struct Row {
-    const uint8_t* codes;
-    Scales scales;
-    void prepare(int64_t begin, int64_t end) { scales.prepare(begin, end); }
-    V at(int64_t i, int s) const { return mul(load_i2(codes + i / 4, s), scales.at(i)); }
-    // The codes of the last group are all there.
-    V at(int64_t i, int s, int64_t) const { return at(i, s); }
-    V term(int64_t i, float x) const { return set(x * scales.number(i)); }
-    V plus(V sum, V term, int64_t i, int s) const {
-      return fma(load_i2(codes + i / 4, s), term, sum);
-    }
-  };
-  static Row row(const uint8_t* bytes, Columns columns) {
-    return {bytes, Scales::of(bytes, type, columns)};
   }
 };
 

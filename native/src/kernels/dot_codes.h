@@ -8,14 +8,17 @@ namespace dejavu::DEJAVU_ISA {
 constexpr int code_rows = 8;
 
 // How blocks of `groups` times 32 codes are laid out and multiplied, by weight type. `unit`: what their
-// whole numbers count in.
-struct Codes8 {
-  using Block = Block8;
-  static constexpr DType type = DType::int8;
-  static constexpr int groups = groups_i8;
-  static constexpr int64_t size = groups * group_size, bytes = size;
-  static constexpr int rows = 4;  // of a tile
-  static constexpr float unit = 1;
+// whole numbers count in. `rows`: of a tile.
+template <DType t, class B, int block_groups, int tile_rows = code_rows>
+struct CodesOf {
+  using Block = B;
+  static constexpr DType type = t;
+  static constexpr int groups = block_groups;
+  static constexpr int64_t size = groups * group_size, bytes = size * format_of(t).bits / 8;
+  static constexpr int rows = tile_rows;
+  static constexpr float unit = format_of(t).bits == 2 ? 0.5f : 1;
+};
+struct Codes8 : CodesOf<DType::int8, Block8, groups_i8, 4> {
   static Block block(const int8_t* x) { return block_i8(x); }
   static V dot(const uint8_t* w, const Block& x) {
     return dot_i8(reinterpret_cast<const int8_t*>(w), x);
@@ -23,25 +26,12 @@ struct Codes8 {
   static V spread(const float* scales) { return spread_i8(scales); }
 };
 template <DType t>
-struct Codes4 {
-  using Block = Block4;
-  static constexpr DType type = t;
-  static constexpr int groups = groups_i4;
-  static constexpr int64_t size = groups * group_size, bytes = size / 2;
-  static constexpr int rows = code_rows;
-  static constexpr float unit = 1;
-  static Block block(const int8_t* x) { return block_i4(x); }
-  static V dot(const uint8_t* w, const Block& x) { return dot_i4(w, x); }
+struct Codes4 : CodesOf<t, Block4, groups_i4> {
+  static Block4 block(const int8_t* x) { return block_i4(x); }
+  static V dot(const uint8_t* w, const Block4& x) { return dot_i4(w, x); }
   static V spread(const float* scales) { return spread_i4(scales); }
 };
-
-struct Codes2 {
-  using Block = Block2;
-  static constexpr DType type = DType::int2g128;
-  static constexpr int groups = groups_i2;
-  static constexpr int64_t size = groups * group_size, bytes = size / 4;
-  static constexpr int rows = code_rows;
-  static constexpr float unit = 0.5f;
+struct Codes2 : CodesOf<DType::int2g128, Block2, groups_i2> {
   static Block block(const int8_t* x) { return block_i2(x); }
   static V dot(const uint8_t* w, const Block& x) { return dot_i2(w, x); }
   static V spread(const float* scales) { return spread_i2(scales); }
