@@ -1,5 +1,5 @@
 import type { Recorder } from './program.ts';
-import type { Selection } from './sparsity.ts';
+import type { Selection } from './selector.ts';
 import type { Tensor } from './tensor.ts';
 
 /**

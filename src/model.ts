@@ -1,7 +1,7 @@
 import type { CacheStep } from './kv.ts';
 import type { Activation } from './ops/activation.ts';
 import type { Recorder } from './program.ts';
-import type { Selector } from './sparsity.ts';
+import type { Selector } from './selector.ts';
 import type { Tensor } from './tensor.ts';
 
 /**

@@ -1,5 +1,5 @@
 import type { HostTensor } from './op.ts';
-import type { Site } from './sparsity.ts';
+import type { Site } from './selector.ts';
 import type { Tensor } from './tensor.ts';
 
 /**

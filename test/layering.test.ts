@@ -18,7 +18,10 @@ interface Layer {
 }
 
 const ground = ['errors', 'tensor', 'float16'];
-const contracts = ['op', 'program', 'backend', 'model', 'kv', 'sparsity', 'predictor', 'source'];
+/** In a line: each imports only those before it. */
+const contracts = [
+  ...['op', 'program', 'backend', 'selector', 'kv', 'model', 'predictor', 'sparsity', 'source'],
+];
 const below = [...ground, ...contracts.map((name) => `${name}.ts`), 'host'];
 
 const contract: Layer = {
@@ -145,6 +148,15 @@ describe('imports', () => {
         const rule = layers[layerOf(from)]?.rule ?? 'Every folder of src has a row in this table.';
         return `src/${from} imports src/${target}. ${rule}`;
       });
+    expect(broken).toEqual([]);
+  });
+
+  test('of contracts: in a line, each of those before it', () => {
+    const order = contracts.map((name) => `${name}.ts`);
+    const broken = imports
+      .filter(({ from, target }) => order.includes(from) && order.includes(target))
+      .filter(({ from, target }) => order.indexOf(target) >= order.indexOf(from))
+      .map(({ from, target }) => `src/${from} imports src/${target}, which comes after it.`);
     expect(broken).toEqual([]);
   });
 

@@ -8,7 +8,8 @@ import {
   siteType,
 } from '../src/predictor.ts';
 import { predictor } from '../src/sparsity/predictor.ts';
-import type { Site, Sparsity } from '../src/sparsity.ts';
+import type { Site } from '../src/selector.ts';
+import type { Sparsity } from '../src/sparsity.ts';
 
 /**
  * A predictor with random weights, at the thresholds given: far below 0 they select all, far above none.

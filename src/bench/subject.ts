@@ -14,7 +14,8 @@ import {
   siteType,
   usualType,
 } from '../predictor.ts';
-import type { MethodContext, Site, Sparsity } from '../sparsity.ts';
+import type { Site } from '../selector.ts';
+import type { MethodContext, Sparsity } from '../sparsity.ts';
 import type { DType, Tensor } from '../tensor.ts';
 import { headRank } from '../train/rank.ts';
 import { neuronShare, type Shape } from './shapes.ts';

@@ -4,7 +4,8 @@ import type { Description } from '../model.ts';
 import type { HostTensor } from '../op.ts';
 import type { LowRankNet, OperatingPoint, Predictor, PredictorFile } from '../predictor.ts';
 import { methods } from '../sparsity/index.ts';
-import { type Method, type Site, type Sparsity, unionShare } from '../sparsity.ts';
+import type { Site } from '../selector.ts';
+import { type Method, type Sparsity, unionShare } from '../sparsity.ts';
 import type { Tensor } from '../tensor.ts';
 
 export interface MethodOptions {

@@ -15,7 +15,7 @@ import { enter, evict, type Ledger, observe } from '../ops/evict.ts';
 import { storeMissing } from '../ops/missing.ts';
 import { rotary, rotaryAngles, rotaryAnglesInto } from '../ops/rotary.ts';
 import type { Recorder } from '../program.ts';
-import { asOperand } from '../sparsity.ts';
+import { asOperand } from '../selector.ts';
 import { byteLength, type Tensor } from '../tensor.ts';
 import { budgetOf } from './parts/budget.ts';
 import { type Block, fillLedger, fillRows, randomBlock } from './parts/fill.ts';

@@ -4,7 +4,7 @@ import { f32, hostTensor } from '../host.ts';
 import type { Description } from '../model.ts';
 import type { HostTensor } from '../op.ts';
 import { type PredictorFile, predictorTypes, type SitePredictor, siteType } from '../predictor.ts';
-import type { Site } from '../sparsity.ts';
+import type { Site } from '../selector.ts';
 import { byteLength, rowBytes } from '../tensor.ts';
 import { readSafetensors, writeSafetensors } from './files.ts';
 import { isGguf } from './fs.ts';

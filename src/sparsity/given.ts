@@ -1,6 +1,7 @@
 import type { Backend } from '../backend.ts';
 import type { Description } from '../model.ts';
-import type { Site, Sparsity } from '../sparsity.ts';
+import type { Site } from '../selector.ts';
+import type { Sparsity } from '../sparsity.ts';
 import type { Tensor } from '../tensor.ts';
 
 /** Selections written by the host before each run: to compare against runs whose choice is known. */

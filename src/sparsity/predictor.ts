@@ -2,14 +2,8 @@ import { linear } from '../ops/linear.ts';
 import { selectAbove, selectTop } from '../ops/select.ts';
 import { pool } from '../ops/union.ts';
 import type { Recorder } from '../program.ts';
-import {
-  pays,
-  type MethodContext,
-  type Selection,
-  type Site,
-  type SparseStep,
-  type Sparsity,
-} from '../sparsity.ts';
+import type { Selection, Site } from '../selector.ts';
+import { pays, type MethodContext, type SparseStep, type Sparsity } from '../sparsity.ts';
 import type { Tensor } from '../tensor.ts';
 
 /**

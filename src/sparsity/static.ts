@@ -1,4 +1,5 @@
-import { pays, type MethodContext, type Selection, type Sparsity } from '../sparsity.ts';
+import type { Selection } from '../selector.ts';
+import { pays, type MethodContext, type Sparsity } from '../sparsity.ts';
 
 /**
  * Sparsity without context: always the heads and neurons that contributed most often over the

@@ -5,7 +5,8 @@ import type { Description } from '../model.ts';
 import type { HostTensor } from '../op.ts';
 import type { OperatingPoint, PredictorFile, Provenance, SitePredictor } from '../predictor.ts';
 import { predictor } from '../sparsity/predictor.ts';
-import type { Site, Sparsity } from '../sparsity.ts';
+import type { Site } from '../selector.ts';
+import type { Sparsity } from '../sparsity.ts';
 import type { Choice, Gate } from './calibrate.ts';
 import type { LayerFit, SiteFit } from './layer.ts';
 

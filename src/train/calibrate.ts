@@ -1,4 +1,4 @@
-import type { Site } from '../sparsity.ts';
+import type { Site } from '../selector.ts';
 import type { Cut } from './histogram.ts';
 
 /** One predictor whose threshold is to be chosen. */

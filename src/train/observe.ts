@@ -3,7 +3,8 @@ import { createCache } from '../kv/cache.ts';
 import { full } from '../kv/full.ts';
 import { unmoved } from '../kv/parts/layout.ts';
 import { Recorder } from '../program.ts';
-import type { Site, Sparsity } from '../sparsity.ts';
+import type { Site } from '../selector.ts';
+import type { Sparsity } from '../sparsity.ts';
 import type { Tensor } from '../tensor.ts';
 import { cacheShape, type Model } from '../engine/step.ts';
 

@@ -5,7 +5,7 @@ import { readSafetensors, writeSafetensors } from '../loaders/files.ts';
 import { replaceFile } from '../loaders/fs.ts';
 import type { HostTensor } from '../op.ts';
 import { type PredictorType, siteType } from '../predictor.ts';
-import type { Site } from '../sparsity.ts';
+import type { Site } from '../selector.ts';
 import { byteLength } from '../tensor.ts';
 import { Histogram } from './histogram.ts';
 import type { LayerFit, SiteFit } from './layer.ts';

@@ -6,7 +6,7 @@ import { linearTransposed } from '../../ops/linear-transposed.ts';
 import { linearMissing } from '../../ops/missing.ts';
 import { blank, union } from '../../ops/union.ts';
 import type { Recorder } from '../../program.ts';
-import { asOperand, type Selection, type Selector } from '../../sparsity.ts';
+import { asOperand, type Selection, type Selector } from '../../selector.ts';
 import { reshape, size, type Tensor } from '../../tensor.ts';
 import { namedNorm } from './norm.ts';
 

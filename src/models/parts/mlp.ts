@@ -5,7 +5,7 @@ import { linear } from '../../ops/linear.ts';
 import { linearTransposed } from '../../ops/linear-transposed.ts';
 import { selectAbove } from '../../ops/select.ts';
 import type { Recorder } from '../../program.ts';
-import { asOperand, type Selection, type Selector } from '../../sparsity.ts';
+import { asOperand, type Selection, type Selector } from '../../selector.ts';
 import { reshape, type Tensor } from '../../tensor.ts';
 
 /**
