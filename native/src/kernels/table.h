@@ -23,9 +23,10 @@
 #include "rotary.h"
 //
 #include "attention.h"
+#include "store.h"
 #include "elementwise.h"
-#include "linear.h"
 #include "code_sums.h"
+#include "linear.h"
 #include "linear_transposed.h"
 #include "norm.h"
 #include "divergence.h"
