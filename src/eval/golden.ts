@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { EngineError } from '../errors.ts';
 import { fileExists, openFolder } from '../loaders/fs.ts';
 import { readJsonFile, readTextFile } from '../loaders/json.ts';

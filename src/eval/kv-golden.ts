@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Engine } from '../engine/engine.ts';
 import { EngineError } from '../errors.ts';
 import { f32, i32 } from '../host.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { EngineError } from '../errors.ts';
 import { f32, hostTensor } from '../host.ts';
 import type { Description } from '../model.ts';

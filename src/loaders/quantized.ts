@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Backend } from '../backend.ts';
 import { EngineError } from '../errors.ts';
 import { rowReader } from '../host.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { count, parseConfig } from './parts/config.ts';
 import { llamaConfig, llamaFields, llamaLike } from './parts/llama-like.ts';
 

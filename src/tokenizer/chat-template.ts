@@ -6,7 +6,7 @@ import {
   tokenize,
   type Value,
 } from '@huggingface/jinja';
-import { z } from 'zod';
+import * as z from 'zod';
 import { EngineError } from '../errors.ts';
 
 /** One turn of a conversation; templates may read other fields too, such as tool calls. */

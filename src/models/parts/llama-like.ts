@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Family } from '../../model.ts';
 import { embed } from '../../ops/embed.ts';
 import type { Tensor } from '../../tensor.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Rotation } from '../../kv.ts';
 import type { Weights } from '../../model.ts';
 import { refuse } from './config.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { count, refuse } from './config.ts';
 
 /** Fields of config.json that say which layers attend in a window, as the Qwen families have them. */
