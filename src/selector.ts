@@ -1,7 +1,8 @@
 import type { Tensor } from './tensor.ts';
 
-/** Where a model can leave something out: heads of attention, neurons of the MLP. */
-export type Site = 'heads' | 'neurons';
+/** Where a model can leave something out whole: heads of attention, neurons of the MLP. */
+export const sites = ['heads', 'neurons'] as const;
+export type Site = (typeof sites)[number];
 
 /**
  * What to compute: everything, or a u32 tensor [R, 1 + N] holding per row a count and that many
@@ -14,7 +15,24 @@ export type Selection = 'all' | Tensor;
 export const asOperand = (selection: Selection): Tensor | undefined =>
   selection === 'all' ? undefined : selection;
 
-/** Answers for one step. Blocks ask in order, each first for heads, then for neurons. */
+/** Numbers that a method chooses among. Borrowed: valid in this recording only. */
+export interface Candidates {
+  /** f32 [T, N] */
+  readonly values: Tensor;
+  /** Those that were computed, [1, 1 + N]; the rest of `values` is undefined. Absent: all were. */
+  readonly within: Tensor | undefined;
+  /** Records nothing: ‖w[n]‖ of the weights that the n-th of them is multiplied by, f32 [N]. */
+  readonly norms: () => Tensor;
+}
+
+/**
+ * Answers for one step. Blocks ask in order, each first for heads, then for neurons, then which of these
+ * to carry on.
+ *
+ * For example, a selector that computes everything, and carries on what exceeds a threshold of its layer:
+ *
+ *     { select: () => 'all', carry: carryAbove(g, [0.1, 0.2, 0.25]) }
+ */
 export interface Selector {
   /**
    * Choose at one site of block `layer`: neurons for all rows together, heads for each.
@@ -28,9 +46,39 @@ export interface Selector {
   select(site: Site, layer: number, x: Tensor, truth: () => Tensor): Selection;
 
   /**
-   * Neurons whose |activation| is at or below this are not carried into what follows the activation
-   * (up and down projections); 0 leaves out exact zeros, which changes nothing but the bytes read.
-   * Absent: every selected neuron is carried.
+   * Choose which neurons of block `layer` are carried into what follows their activation: the down
+   * projection and, in gated models, the up projection before it. One choice [1, 1 + F] for all rows,
+   * among the neurons that were selected; 'all' carries every one of these.
+   *
+   * `values` are the activations: act(up · x), in gated models act(gate · x). `norms` are those of the rows
+   * of the down projection. Absent: every selected neuron is carried.
    */
-  readonly cut?: number;
+  carry?(layer: number, neurons: Candidates): Selection;
 }
+
+/**
+ * `target` with some members in place of its own. All others stay, those that nobody here knows too, and
+ * its methods run on itself. For example, a method that carries on all it selects:
+ *
+ *     wrap(method, { begin: (g, step) => wrap(method.begin(g, step), { carry: undefined }) })
+ */
+export function wrap<T extends object>(target: T, members: Undefinable<T>): T {
+  const get = (_: T, key: string | symbol): unknown => {
+    if (Object.hasOwn(members, key)) return Reflect.get(members, key);
+    const value: unknown = Reflect.get(target, key);
+    return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+  };
+  const has = (_: T, key: string | symbol): boolean =>
+    Object.hasOwn(members, key) || Reflect.has(target, key);
+  return new Proxy(Object.create(Object.getPrototypeOf(target) as object | null) as T, {
+    get,
+    has,
+    ownKeys: () => [...new Set([...Reflect.ownKeys(target), ...Reflect.ownKeys(members)])],
+    getOwnPropertyDescriptor: (_, key) =>
+      Object.hasOwn(target, key) || Object.hasOwn(members, key)
+        ? { configurable: true, enumerable: true, value: get(_, key) }
+        : undefined,
+  });
+}
+
+type Undefinable<T> = { readonly [K in keyof T]?: T[K] | undefined };

@@ -14,7 +14,7 @@ import {
   siteType,
   usualType,
 } from '../predictor.ts';
-import type { Site } from '../selector.ts';
+import { type Site, wrap } from '../selector.ts';
 import type { MethodContext, Sparsity } from '../sparsity.ts';
 import type { DType, Tensor } from '../tensor.ts';
 import { headRank } from '../train/rank.ts';
@@ -134,14 +134,9 @@ export function syntheticSubject(
   };
 }
 
-/** The method, computing all it selects to the end. */
-const chargedInFull = (method: Sparsity): Sparsity => ({
-  ...method,
-  begin: (g, step) => {
-    const selector = method.begin(g, step);
-    return { select: (...ask) => selector.select(...ask) };
-  },
-});
+/** The method, without leaving out what turned out inactive: all that it selects is computed to the end. */
+export const chargedInFull = (method: Sparsity): Sparsity =>
+  wrap(method, { begin: (g, step) => wrap(method.begin(g, step), { carry: undefined }) });
 
 /** Predictors with random weights: what they select is meaningless, what they cost is real. */
 function randomPredictor(

@@ -4,8 +4,9 @@ import { createCache } from '../kv/cache.ts';
 import { full } from '../kv/full.ts';
 import { unmoved } from '../kv/parts/layout.ts';
 import { type Command, Recorder } from '../program.ts';
-import type { Selector, Site } from '../selector.ts';
+import { type Site, wrap } from '../selector.ts';
 import type { Limits, Sparsity } from '../sparsity.ts';
+import { carryAbove } from '../sparsity/parts/carry.ts';
 import { byteLength, type Tensor } from '../tensor.ts';
 import { uniform } from './sampler.ts';
 import { cacheShape, type Model } from './step.ts';
@@ -80,12 +81,11 @@ export class BreakEven {
     const shape = { ...cacheShape(description, slots, rows), layers: 1 };
     using cache = createCache(this.#backend, full, shape);
     using inputs = new Inputs(this.#backend, rows, slots - 1);
-    const cuts = method.begin(new Recorder(), inputs).cut !== undefined;
     const [choices, units] =
       site === 'heads' ? [rows, description.heads] : [1, description.neurons];
     const selections = tried.map((share) => inputs.selection(choices, units, share));
     const segments = [undefined, ...selections].map((select) =>
-      this.#segments(inputs, cache, site, select, cuts),
+      this.#segments(method, inputs, cache, site, select),
     );
     const programs = segments.map(({ g }) => this.#backend.compile(g.finish()));
     try {
@@ -103,11 +103,11 @@ export class BreakEven {
 
   /** What the first layers record after the choice of a site, until the next choice. */
   #segments(
+    method: Sparsity,
     inputs: Inputs,
     cache: Cache,
     site: Site,
     select: Tensor | undefined,
-    cuts: boolean,
   ): { g: Recorder; layers: number } {
     const { family, config, weights, roundsActivations = false } = this.#model;
     const whole = new Recorder({ roundsActivations });
@@ -117,16 +117,17 @@ export class BreakEven {
       if (from !== undefined) parts.push(whole.commands.slice(from));
       from = undefined;
     };
-    const selector: Selector = {
-      // Where a method cuts, what is carried on is the same whatever was chosen: here, nothing.
-      ...(cuts ? { cut: Infinity } : {}),
+    const asked = method.begin(whole, inputs);
+    const selector = wrap(asked, {
       select(at) {
         end();
         if (at !== site) return 'all';
         from = whole.commands.length;
         return select ?? 'all';
       },
-    };
+      // What is carried on is the same whatever was chosen: here, nothing.
+      carry: asked.carry && carryAbove(whole, Infinity),
+    });
     const step = cache.begin(whole, unmoved(inputs));
     family.forward(whole, config, weights, {
       tokens: inputs.positions,

@@ -9,7 +9,7 @@ import { crossEntropy } from '../ops/cross-entropy.ts';
 import { divergence } from '../ops/divergence.ts';
 import { tally } from '../ops/tally.ts';
 import { type Command, Recorder } from '../program.ts';
-import type { Selection, Selector, Site } from '../selector.ts';
+import { type Selection, type Selector, type Site, wrap } from '../selector.ts';
 import type { Limits, Sparsity } from '../sparsity.ts';
 import { dense } from '../sparsity/dense.ts';
 import { byteLength, type Tensor } from '../tensor.ts';
@@ -311,11 +311,10 @@ function observe(
   };
   return {
     chosen,
-    selector: {
-      ...(selector.cut === undefined ? {} : { cut: selector.cut }),
+    selector: wrap(selector, {
       select: (site, layer, x, truth) =>
         (chosen[site][layer] = selector.select(site, layer, x, truth)),
-    },
+    }),
   };
 }
 

@@ -1,4 +1,5 @@
 import type { Sparsity } from '../sparsity.ts';
+import { carryAbove } from './parts/carry.ts';
 
 /**
  * No predictor and no loss: every activation is computed, then rows of the down projection (and of
@@ -6,5 +7,5 @@ import type { Sparsity } from '../sparsity.ts';
  */
 export const exact: Sparsity = {
   name: 'exact',
-  begin: () => ({ select: () => 'all', cut: 0 }),
+  begin: (g) => ({ select: () => 'all', carry: carryAbove(g, 0) }),
 };

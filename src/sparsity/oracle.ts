@@ -1,6 +1,7 @@
 import { selectTop } from '../ops/select.ts';
 import { pool } from '../ops/union.ts';
 import type { MethodContext, Sparsity } from '../sparsity.ts';
+import { carryAbove } from './parts/carry.ts';
 
 /**
  * The ceiling: the heads and neurons that truly contribute most, found by computing them all first
@@ -10,7 +11,7 @@ import type { MethodContext, Sparsity } from '../sparsity.ts';
 export const oracle = ({ count }: Pick<MethodContext, 'count'>): Sparsity => ({
   name: 'oracle',
   begin: (g) => ({
-    cut: 0,
+    carry: carryAbove(g, 0),
     select: (site, layer, x, truth) => {
       const k = count(site, layer, x.shape[0]);
       if (typeof k !== 'number') return 'all';

@@ -5,6 +5,7 @@ import type { Recorder } from '../program.ts';
 import type { Selection, Site } from '../selector.ts';
 import { pays, type MethodContext, type SparseStep, type Sparsity } from '../sparsity.ts';
 import type { Tensor } from '../tensor.ts';
+import { carryAbove } from './parts/carry.ts';
 
 /**
  * Deja Vu with trained predictors (arXiv 2310.17157 §4, Algorithm 1): from the attention input of block
@@ -48,7 +49,7 @@ export function predictor({
     begin: (g, step) => {
       const ahead = new Map<string, Selection>();
       return {
-        cut: 0,
+        carry: carryAbove(g, 0),
         select: (site, layer, x) => {
           if (site === 'heads') {
             const next = layer + 1;

@@ -1,6 +1,7 @@
 import { noise, selectTop } from '../ops/select.ts';
 import { pays, type MethodContext, type Sparsity } from '../sparsity.ts';
 import { slice } from '../tensor.ts';
+import { carryAbove } from './parts/carry.ts';
 
 /** The floor: as many heads and neurons as the predictor would take, at random for each token. */
 export const random = ({
@@ -10,7 +11,7 @@ export const random = ({
 }: Pick<MethodContext, 'count' | 'description' | 'seed'>): Sparsity => ({
   name: 'random',
   begin: (g, step) => ({
-    cut: 0,
+    carry: carryAbove(g, 0),
     select: (site, layer, x) => {
       const k = count(site, layer, x.shape[0]);
       const n = site === 'heads' ? description.heads : description.neurons;

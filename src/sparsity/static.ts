@@ -1,5 +1,6 @@
 import type { Selection } from '../selector.ts';
 import { pays, type MethodContext, type Sparsity } from '../sparsity.ts';
+import { carryAbove } from './parts/carry.ts';
 
 /**
  * Sparsity without context: always the heads and neurons that contributed most often over the
@@ -26,8 +27,8 @@ export function staticChoice({
 
   return {
     name: 'static',
-    begin: (_g, step) => ({
-      cut: 0,
+    begin: (g, step) => ({
+      carry: carryAbove(g, 0),
       select: (site, layer, x) => {
         const usage = predictor!.layers[layer][site]?.usage;
         const k = count(site, layer, x.shape[0]);

@@ -3,7 +3,6 @@ import type { Activation } from '../../ops/activation.ts';
 import { magnitude, multiply } from '../../ops/elementwise.ts';
 import { linear } from '../../ops/linear.ts';
 import { linearTransposed } from '../../ops/linear-transposed.ts';
-import { selectAbove } from '../../ops/select.ts';
 import type { Recorder } from '../../program.ts';
 import { asOperand, type Selection, type Selector } from '../../selector.ts';
 import { reshape, type Tensor } from '../../tensor.ts';
@@ -37,24 +36,27 @@ export function mlp(
       activation: act,
     });
 
+  const norms = (): Tensor => weights.rowNorms(`${prefix}.downProj`, 1);
+
   /** Neuron activations [T, F] and which of them count. */
-  const activations = (choice: Selection, cut?: number): [Tensor, Tensor | undefined] => {
+  const activations = (
+    choice: Selection,
+    carries?: Selector,
+  ): [Tensor, Tensor | undefined] => {
     const chosen = asOperand(choice);
     const first = project(gated ? 'gateProj' : 'upProj', chosen, activation);
-    const carried =
-      cut === undefined
-        ? chosen
-        : selectAbove(g, first, cut, { within: chosen, magnitude: true, shared: true });
+    const carry = carries?.carry?.(layer, { values: first, within: chosen, norms }) ?? 'all';
+    const carried = asOperand(carry) ?? chosen;
     if (!gated) return [first, carried];
     return [multiply(g, first, project('upProj', carried, 'none'), carried), carried];
   };
 
   const truth = (): Tensor => {
     const [h] = activations('all');
-    return magnitude(g, reshape(h, [...h.shape, 1]), weights.rowNorms(`${prefix}.downProj`, 1));
+    return magnitude(g, reshape(h, [...h.shape, 1]), norms());
   };
 
-  const [h, carried] = activations(sparsity.select('neurons', layer, x, truth), sparsity.cut);
+  const [h, carried] = activations(sparsity.select('neurons', layer, x, truth), sparsity);
   return linearTransposed(g, {
     x: h,
     w: weights.get(`${prefix}.downProj`),
