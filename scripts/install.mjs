@@ -17,6 +17,7 @@ import { fileURLToPath } from 'node:url';
 
 const require = createRequire(import.meta.url);
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
+const { sourcesHash } = require('../native/sources.cjs');
 const sources = path.join(root, 'native', 'src');
 const sanitize = process.env.DEJAVU_SANITIZE ?? '';
 const output = path.join(root, sanitize ? 'build/Sanitize' : '', 'build/Release');
@@ -83,11 +84,7 @@ function compilesTiles(cxx) {
 
 /** Everything the binary depends on. */
 function fingerprint(cxx, tiles) {
-  const hash = createHash('sha256');
-  for (const name of fs.readdirSync(sources, { recursive: true }).map(String).sort()) {
-    const file = path.join(sources, name);
-    if (fs.statSync(file).isFile()) hash.update(`${name}\0`).update(fs.readFileSync(file));
-  }
+  const hash = createHash('sha256').update(sourcesHash(root));
   const version = spawnSync(cxx, ['--version'], { encoding: 'utf8' }).stdout;
   const all = [version, process.arch, flags, isaFlags, tiles, linkFlags];
   return hash.update(JSON.stringify(all)).digest('hex');
@@ -132,6 +129,7 @@ async function compile(cxx, tiles) {
     await inParallel(
       units.map(({ name, isa }) => async () => {
         const extra = isa ? isaFlags[isa] : tiles ? ['-DDEJAVU_AMX'] : [];
+        if (name === 'addon.cc') extra.push(`-DDEJAVU_SOURCES="${sourcesHash(root)}"`);
         const source = path.join(sources, name);
         const args = [...flags, ...extra, '-isystem', headers, '-c', source, '-o', object(name)];
         const log = await execute(cxx, args);

@@ -74,7 +74,7 @@ export interface Program {
 /** How to open a backend, and why it might not open. */
 export interface BackendFactory {
   readonly name: string;
-  /** Throws `BACKEND_UNAVAILABLE` with the reason. */
+  /** Throws `BACKEND_UNAVAILABLE` with the reason; `BACKEND_OUTDATED` where what it has compiled is not this program's. */
   open(options: BackendOptions): Promise<Backend>;
 }
 

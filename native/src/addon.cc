@@ -2,6 +2,8 @@
 // src/backends/native/addon.ts, which tells what each function takes and returns.
 #include <node_api.h>
 
+#include <string.h>
+
 #include <string>
 #include <thread>
 
@@ -78,6 +80,26 @@ napi_value text(napi_env env, const char* s) {
   return result;
 }
 
+napi_value list_of(napi_env env, const Names& names) {
+  napi_value result;
+  napi_create_array(env, &result);
+  const char* name = names.list;
+  for (uint32_t i = 0; i < static_cast<uint32_t>(names.count); i++) {
+    const size_t length = strcspn(name, ",");
+    napi_value element;
+    napi_create_string_utf8(env, name, length, &element);
+    napi_set_element(env, result, i, element);
+    name += length + strspn(name + length, ", ");
+  }
+  return result;
+}
+
+// The hash of native/src that this was compiled from (native/sources.cjs); empty: of nobody knows what.
+#ifndef DEJAVU_SOURCES
+#define DEJAVU_SOURCES ""
+#endif
+napi_value sources(napi_env env, napi_callback_info) { return text(env, DEJAVU_SOURCES); }
+
 // isas(): string[]
 napi_value isas(napi_env env, napi_callback_info) {
   napi_value result;
@@ -148,15 +170,48 @@ napi_value open(napi_env env, napi_callback_info info) {
   return fail(env, "NO_ISA", "no such instruction set here");
 }
 
-// kernels(device): string[]
+// types(): {name, bits, group, minima}[], by their numbers on a tape. bits 0: no type of quantized rows.
+napi_value types(napi_env env, napi_callback_info) {
+  napi_value names = list_of(env, dtypes);
+  for (uint32_t i = 0; i < static_cast<uint32_t>(dtypes.count); i++) {
+    const Format format = format_of(static_cast<DType>(i));
+    napi_value type, name, bits, group, minima;
+    napi_create_object(env, &type);
+    napi_get_element(env, names, i, &name);
+    napi_create_int32(env, format.bits, &bits);
+    napi_create_int64(env, format.group, &group);
+    napi_get_boolean(env, format.minima, &minima);
+    napi_set_named_property(env, type, "name", name);
+    napi_set_named_property(env, type, "bits", bits);
+    napi_set_named_property(env, type, "group", group);
+    napi_set_named_property(env, type, "minima", minima);
+    napi_set_element(env, names, i, type);
+  }
+  return names;
+}
+
+// kernels(device): {op, operands: string[], params: string[]}[], by their numbers on a tape.
 napi_value kernels(napi_env env, napi_callback_info info) {
   Arguments<1> in(env, info);
   const KernelTable* table = handle<Device>(env, in.value[0])->table;
   napi_value result;
   napi_create_array(env, &result);
-  for (int i = 0; i < table->count; i++)
-    napi_set_element(env, result, static_cast<uint32_t>(i), text(env, table->kernels[i].op));
+  for (int i = 0; i < table->count; i++) {
+    const Kernel& from = table->kernels[i];
+    napi_value kernel;
+    napi_create_object(env, &kernel);
+    napi_set_named_property(env, kernel, "op", text(env, from.op));
+    napi_set_named_property(env, kernel, "operands", list_of(env, from.operands));
+    napi_set_named_property(env, kernel, "params", list_of(env, from.params));
+    napi_set_element(env, result, static_cast<uint32_t>(i), kernel);
+  }
   return result;
+}
+
+// activations(device): string[], by their numbers as a parameter.
+napi_value activations(napi_env env, napi_callback_info info) {
+  Arguments<1> in(env, info);
+  return list_of(env, handle<Device>(env, in.value[0])->table->activations);
 }
 
 // fastF16(device): boolean
@@ -295,7 +350,10 @@ napi_value start(napi_env env, napi_value exports) {
 #define DEJAVU_FUNCTION(name, f) {name, nullptr, f, nullptr, nullptr, nullptr, napi_default, nullptr}
       DEJAVU_FUNCTION("isas", isas),
       DEJAVU_FUNCTION("open", open),
+      DEJAVU_FUNCTION("sources", sources),
+      DEJAVU_FUNCTION("types", types),
       DEJAVU_FUNCTION("kernels", kernels),
+      DEJAVU_FUNCTION("activations", activations),
       DEJAVU_FUNCTION("fastF16", fast_f16),
       DEJAVU_FUNCTION("close", close),
       DEJAVU_FUNCTION("allocate", allocate),

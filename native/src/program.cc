@@ -59,7 +59,7 @@ Operand read_operand(Reader& in, const std::vector<std::shared_ptr<Memory>>& mem
   const int64_t place = in.integer(-1, static_cast<int64_t>(memory.size()) - 1);
   if (place < 0) return operand;
   const int64_t offset = in.integer(0, far);
-  operand.type = static_cast<DType>(in.integer(0, static_cast<int64_t>(DType::u32)));
+  operand.type = static_cast<DType>(in.integer(0, dtypes.count - 1));
   operand.rank = static_cast<int>(in.integer(0, max_rank));
   for (int i = 0; i < operand.rank; i++) operand.dim[i] = in.integer(0, int64_t{1} << 31);
   const Memory& home = *memory[static_cast<size_t>(place)];
@@ -94,11 +94,11 @@ std::shared_ptr<Program> Program::parse(const double* tape, size_t length,
       command.kernel = &kernel;
       command.chosen_in = in.integer(-1, static_cast<int64_t>(place.size()) - 1);
       if (command.chosen_in >= 0) command.chosen_in = place[static_cast<size_t>(command.chosen_in)];
-      for (int i = 0; i < kernel.operands; i++) {
+      for (int i = 0; i < kernel.operands.count; i++) {
         command.operand[i] = read_operand(in, memory);
         in.ok = in.ok && (command.operand[i].data || (kernel.optional >> i & 1));
       }
-      for (int i = 0; i < kernel.params; i++) command.param[i] = in.number();
+      for (int i = 0; i < kernel.params.count; i++) command.param[i] = in.number();
       if (!in.ok) {
         *error = std::string("command ") + std::to_string(c) + " (" + kernel.op + ") of stage " +
                  std::to_string(place.size() - 1);

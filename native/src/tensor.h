@@ -6,12 +6,34 @@
 
 namespace dejavu {
 
-// In the order of `dtypes` in src/backends/native/tape.ts.
-enum class DType : uint8_t {
-  f32, f16, bf16,
-  int8, int4, int4g64, int4g128, int4z, int4g64z, int4g128z, int2g128,
-  u8, i32, u32
+// Names of an enumeration in its order, as JavaScript learns them: "x, w, bias". Numbers on a tape are places
+// in such a list; src/backends/native looks them up by name, and refuses an addon that lacks one.
+struct Names {
+  const char* list = "";
+  int count = 0;
+
+  constexpr Names() = default;
+  constexpr explicit Names(const char* names) : list(names), count(1) {
+    for (; *names; names++) count += *names == ',';
+  }
 };
+#define DEJAVU_TEXT(...) #__VA_ARGS__
+#define DEJAVU_NAMES(...) dejavu::Names(DEJAVU_TEXT(__VA_ARGS__))
+
+// An op's operands, or its parameters, in the order of its definition in src/ops: places, and their names.
+#define DEJAVU_OPERANDS(...) \
+  enum { __VA_ARGS__ };      \
+  static constexpr Names operands = DEJAVU_NAMES(__VA_ARGS__)
+#define DEJAVU_PARAMS(...) \
+  enum { __VA_ARGS__ };    \
+  static constexpr Names params = DEJAVU_NAMES(__VA_ARGS__)
+
+// Element types, named as in src/tensor.ts.
+#define DEJAVU_DTYPES                                                                         \
+  f32, f16, bf16, int8, int4, int4g64, int4g128, int4z, int4g64z, int4g128z, int2g128, u8, i32, \
+      u32
+enum class DType : uint8_t { DEJAVU_DTYPES };
+constexpr Names dtypes = DEJAVU_NAMES(DEJAVU_DTYPES);
 
 constexpr int max_rank = 4;
 constexpr int max_operands = 12;
@@ -148,8 +170,8 @@ struct Command {
 // run in any order and side by side; none may depend on their number for its results.
 struct Kernel {
   const char* op;
-  int operands;
-  int params;
+  Names operands;
+  Names params;
   uint32_t optional;  // bit i: operand i may be absent
   // How many tasks to split into; null: one.
   int (*tasks)(const Command&, int threads);
@@ -168,6 +190,7 @@ struct Kernel {
 struct KernelTable {
   const char* isa;
   bool fast_f16;
+  Names activations;
   const Kernel* kernels;
   int count;
 };

@@ -1,26 +1,55 @@
-/** Activations a `linear` may apply to its output; kernels receive the place in this list. */
-export const activations = ['none', 'relu', 'gelu', 'geluTanh', 'silu'] as const;
-export type Activation = (typeof activations)[number];
+import { EngineError } from '../errors.ts';
 
-export const activationCode = (activation: Activation): number => activations.indexOf(activation);
-
-/** Activations whose outputs are exactly zero for negative inputs. */
-export const makesZeros = (activation: Activation): boolean => activation === 'relu';
-
-export function activate(code: number, x: number): number {
-  switch (activations[code]) {
-    case 'relu':
-      return x > 0 ? x : 0;
-    case 'gelu':
-      return 0.5 * x * (1 + erf(x * Math.SQRT1_2));
-    case 'geluTanh':
-      return 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
-    case 'silu':
-      return x / (1 + Math.exp(-x));
-    default:
-      return x;
-  }
+interface Row {
+  readonly f: (x: number) => number;
+  /** Its outputs are exactly zero for negative inputs. */
+  readonly makesZeros?: true;
 }
+
+/**
+ * Activations that a `linear` may apply to its output. A new one is a row here and a line of
+ * DEJAVU_ACTIVATIONS in native/src/kernels/activation.h, which is found by its name.
+ */
+const table = {
+  none: { f: (x) => x },
+  relu: { f: (x) => (x > 0 ? x : 0), makesZeros: true },
+  gelu: { f: (x) => 0.5 * x * (1 + erf(x * Math.SQRT1_2)) },
+  geluTanh: {
+    f: (x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
+  },
+  silu: { f: (x) => x / (1 + Math.exp(-x)) },
+} as const satisfies Record<string, Row>;
+
+export type Activation = keyof typeof table;
+
+/** Their names; a `linear` has one as a parameter, by its place here. */
+export const activations = Object.keys(table) as readonly Activation[];
+
+/** Throws `INTERNAL` for a name that is not in the table. */
+export function activationCode(activation: Activation): number {
+  const code = activations.indexOf(activation);
+  if (code < 0) throw unknown(activation);
+  return code;
+}
+
+/** The name of a code. Throws `INTERNAL` where no activation has it. */
+export function activationOf(code: number): Activation {
+  const activation = activations[code];
+  if (activation === undefined) throw unknown(code);
+  return activation;
+}
+
+/** Whether its outputs are exactly zero for negative inputs. */
+export const makesZeros = (activation: Activation): boolean =>
+  (table[activation] as Row).makesZeros ?? false;
+
+export const activate = (code: number, x: number): number => table[activationOf(code)].f(x);
+
+const unknown = (activation: string | number): EngineError =>
+  new EngineError(
+    'INTERNAL',
+    `activation ${activation}: expected ${activations.map((name, i) => `${name} (${i})`).join(', ')}`,
+  );
 
 /** Error function, by its Taylor series near zero and a continued fraction beyond; error < 1e-15. */
 function erf(x: number): number {

@@ -3,7 +3,13 @@ import { f32, rowReader } from '../host.ts';
 import type { Case, Op, Read } from '../op.ts';
 import type { Recorder } from '../program.ts';
 import { isQuantized, rowBytes, type Tensor } from '../tensor.ts';
-import { activate, type Activation, activationCode } from './activation.ts';
+import {
+  activate,
+  type Activation,
+  activationCode,
+  activationOf,
+  activations,
+} from './activation.ts';
 import { encode } from './encode.ts';
 import { Inputs, output, tileTolerance } from './cases.ts';
 import { selected } from './selection.ts';
@@ -25,7 +31,8 @@ export const linearOp: Op<'x' | 'w' | 'bias' | 'select' | 'y', 'activation' | 'b
   writes: ['y'],
   params: ['activation', 'block'],
 
-  check(t, { block }) {
+  check(t, { activation, block }) {
+    activationOf(activation);
     const { T, N } = bind('linear', { x: 'T E', w: 'N E', 'bias?': 'N', y: 'T N' }, t) as Sizes;
     expectType('linear', 'w', t.w, ...weightTypes);
     const rounded = isQuantized(t.w!.dtype) ? (['int8'] as const) : [];
@@ -123,6 +130,7 @@ export const linearOp: Op<'x' | 'w' | 'bias' | 'select' | 'y', 'activation' | 'b
           make(33, 512, 130, { x: 'int8', w, share: 0.3, bias: true }),
           make(8, 257, 40, { x: 'int8', w, share: 0 }),
         ]),
+      ...activations.map((activation) => make(2, 33, 19, { activation })),
     ];
   },
 };

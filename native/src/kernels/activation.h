@@ -1,4 +1,4 @@
-// exp and the activations of `linear`, in the order of src/ops/activation.ts.
+// exp and the activations of `linear`.
 #pragma once
 
 namespace dejavu::DEJAVU_ISA {
@@ -43,19 +43,32 @@ static inline V gelu_tanh(V x) {
   return gated(x, mul(set(1.59576912f), fma(cube, set(0.044715f), x)));
 }
 
-static inline V activate(int code, V x) {
-  switch (code) {
-    case 1:
-      return where_positive(x, x, zero());
-    case 2:
-      return gelu(x);
-    case 3:
-      return gelu_tanh(x);
-    case 4:
-      return gated(x, x);
-    default:
-      return x;
+// Every activation: its name in src/ops/activation.ts, and what becomes of x. A new one is a line here.
+#define DEJAVU_ACTIVATIONS(ACTIVATION)         \
+  ACTIVATION(none, x)                          \
+  ACTIVATION(relu, where_positive(x, x, zero())) \
+  ACTIVATION(gelu, gelu(x))                    \
+  ACTIVATION(geluTanh, gelu_tanh(x))           \
+  ACTIVATION(silu, gated(x, x))
+
+enum class Activation {
+#define DEJAVU_ACTIVATION(name, result) name,
+  DEJAVU_ACTIVATIONS(DEJAVU_ACTIVATION)
+#undef DEJAVU_ACTIVATION
+};
+#define DEJAVU_ACTIVATION(name, result) ", " #name
+constexpr Names activations(&(DEJAVU_ACTIVATIONS(DEJAVU_ACTIVATION))[2]);
+#undef DEJAVU_ACTIVATION
+
+static inline V activate(Activation activation, V x) {
+  switch (activation) {
+#define DEJAVU_ACTIVATION(name, result) \
+  case Activation::name:                \
+    return result;
+    DEJAVU_ACTIVATIONS(DEJAVU_ACTIVATION)
+#undef DEJAVU_ACTIVATION
   }
+  __builtin_trap();  // src/backends/native/tape.ts writes no other
 }
 
 }  // namespace dejavu::DEJAVU_ISA

@@ -103,8 +103,8 @@ static Span reads(const Command& c, int task, int64_t piece) {
 }
 
 static constexpr Kernel kernel{"attention",
-                               12,
-                               5,
+                               operands,
+                               params,
                                1u << select | 1u << slopes | 1u << places | 1u << angles |
                                    1u << sink_q | 1u << received,
                                tasks,

@@ -4,7 +4,7 @@
 
 namespace dejavu::DEJAVU_ISA::keep_input {
 
-enum { x, sequences, positions, ring };
+DEJAVU_OPERANDS(x, sequences, positions, ring);
 
 static void run(const Command& c, int, float*) {
   const Operand& to = c.operand[ring];
@@ -13,13 +13,13 @@ static void run(const Command& c, int, float*) {
   memcpy(to.data + row * bytes, c.operand[x].data, static_cast<size_t>(bytes));
 }
 
-static constexpr Kernel kernel{"keepInput", 4, 0, 0, nullptr, nullptr, run};
+static constexpr Kernel kernel{"keepInput", operands, {}, 0, nullptr, nullptr, run};
 
 }  // namespace dejavu::DEJAVU_ISA::keep_input
 
 namespace dejavu::DEJAVU_ISA::recent {
 
-enum { positions, y };
+DEJAVU_OPERANDS(positions, y);
 
 static void run(const Command& c, int, float*) {
   const int32_t P = static_cast<int32_t>(c.operand[y].dim[0]);
@@ -27,14 +27,14 @@ static void run(const Command& c, int, float*) {
   for (int32_t i = 0; i < P; i++) c.operand[y].i32()[i] = i > last ? 0 : last - (last - i) % P;
 }
 
-static constexpr Kernel kernel{"recent", 2, 0, 0, nullptr, nullptr, run};
+static constexpr Kernel kernel{"recent", operands, {}, 0, nullptr, nullptr, run};
 
 }  // namespace dejavu::DEJAVU_ISA::recent
 
 namespace dejavu::DEJAVU_ISA::backlog {
 
-enum { select, sequences, positions, complete, known, chosen, missing };
-enum { rows, fresh };
+DEJAVU_OPERANDS(select, sequences, positions, complete, known, chosen, missing);
+DEJAVU_PARAMS(rows, fresh);
 
 static void run(const Command& c, int, float*) {
   const int64_t G = c.operand[known].dim[1];
@@ -62,14 +62,14 @@ static void run(const Command& c, int, float*) {
   out[0] = count;
 }
 
-static constexpr Kernel kernel{"backlog", 7, 2, 1u << select, nullptr, nullptr, run};
+static constexpr Kernel kernel{"backlog", operands, params, 1u << select, nullptr, nullptr, run};
 
 }  // namespace dejavu::DEJAVU_ISA::backlog
 
 namespace dejavu::DEJAVU_ISA::linear_missing {
 
-enum { ring, w, bias, chosen, missing, y };
-enum { block };
+DEJAVU_OPERANDS(ring, w, bias, chosen, missing, y);
+DEJAVU_PARAMS(block);
 
 using linear::batch;
 using linear::results_bytes;
@@ -176,13 +176,13 @@ static void run(const Command& c, int task, float* results) {
                [&](auto type) { run_rows<decltype(type)>(c, task, results); });
 }
 
-static constexpr Kernel kernel{"linearMissing", 6, 1, 1u << bias, tasks, workspace, run};
+static constexpr Kernel kernel{"linearMissing", operands, params, 1u << bias, tasks, workspace, run};
 
 }  // namespace dejavu::DEJAVU_ISA::linear_missing
 
 namespace dejavu::DEJAVU_ISA::store_missing {
 
-enum { x, angles, chosen, missing, cache };
+DEJAVU_OPERANDS(x, angles, chosen, missing, cache);
 
 static int tasks(const Command& c, int threads) {
   return split(c.operand[x].dim[1], c.operand[x].size(), threads);
@@ -208,6 +208,6 @@ static void run(const Command& c, int task, float* turned) {
     }
 }
 
-static constexpr Kernel kernel{"storeMissing", 5, 0, 1u << angles, tasks, workspace, run};
+static constexpr Kernel kernel{"storeMissing", operands, {}, 1u << angles, tasks, workspace, run};
 
 }  // namespace dejavu::DEJAVU_ISA::store_missing

@@ -183,11 +183,18 @@ static inline void with_weights(DType type, F f) {
       return f(F16{});
     case DType::int8:
       return f(Int8{});
+    case DType::int4:
+    case DType::int4g64:
+    case DType::int4g128:
+      return f(Int4{});
+    case DType::int4z:
+    case DType::int4g64z:
+    case DType::int4g128z:
+      return f(Int4z{});
     case DType::int2g128:
       return f(Int2{});
     default:
-      if (format_of(type).minima) return f(Int4z{});
-      return f(Int4{});
+      __builtin_trap();  // ops let no other through
   }
 }
 

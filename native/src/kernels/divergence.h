@@ -3,7 +3,7 @@
 
 namespace dejavu::DEJAVU_ISA::divergence {
 
-enum { logits, reference, y };
+DEJAVU_OPERANDS(logits, reference, y);
 
 static int tasks(const Command& c, int threads) {
   return split(c.operand[logits].dim[0], 16 * c.operand[logits].size(), threads);
@@ -41,6 +41,6 @@ static void run(const Command& c, int task, float*) {
   }
 }
 
-static constexpr Kernel kernel{"divergence", 3, 0, 0, tasks, nullptr, run};
+static constexpr Kernel kernel{"divergence", operands, {}, 0, tasks, nullptr, run};
 
 }  // namespace dejavu::DEJAVU_ISA::divergence

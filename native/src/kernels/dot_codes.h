@@ -40,10 +40,22 @@ struct Codes2 : CodesOf<DType::int2g128, Block2, groups_i2> {
 // Calls f with how codes of `type` are multiplied.
 template <class F>
 static inline void with_codes(DType type, F f) {
-  if (type == DType::int8) return f(Codes8{});
-  if (type == DType::int2g128) return f(Codes2{});
-  if (format_of(type).minima) return f(Codes4<DType::int4z>{});
-  return f(Codes4<DType::int4>{});
+  switch (type) {
+    case DType::int8:
+      return f(Codes8{});
+    case DType::int4:
+    case DType::int4g64:
+    case DType::int4g128:
+      return f(Codes4<DType::int4>{});
+    case DType::int4z:
+    case DType::int4g64z:
+    case DType::int4g128z:
+      return f(Codes4<DType::int4z>{});
+    case DType::int2g128:
+      return f(Codes2{});
+    default:
+      __builtin_trap();  // ops let no other through
+  }
 }
 
 // A row of activations rounded to int8: its codes by block, and for each group a scale, in Q's unit, and

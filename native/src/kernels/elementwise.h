@@ -3,7 +3,7 @@
 
 namespace dejavu::DEJAVU_ISA::sum_of_two {
 
-enum { a, b, y };
+DEJAVU_OPERANDS(a, b, y);
 
 static int tasks(const Command& c, int threads) {
   return split(c.operand[y].size() / 64, c.operand[y].size(), threads);
@@ -16,14 +16,14 @@ static void run(const Command& c, int task, float*) {
   for (int64_t i = range.begin; i < range.end; i++) out[i] = left[i] + right[i];
 }
 
-static constexpr Kernel kernel{"add", 3, 0, 0, tasks, nullptr, run};
+static constexpr Kernel kernel{"add", operands, {}, 0, tasks, nullptr, run};
 
 }  // namespace dejavu::DEJAVU_ISA::sum_of_two
 
 namespace dejavu::DEJAVU_ISA::clamp {
 
-enum { x, y };
-enum { limit };
+DEJAVU_OPERANDS(x, y);
+DEJAVU_PARAMS(limit);
 
 static int tasks(const Command& c, int threads) {
   return split(c.operand[y].size() / 64, c.operand[y].size(), threads);
@@ -38,13 +38,13 @@ static void run(const Command& c, int task, float*) {
     out[i] = in[i] > top ? top : in[i] < -top ? -top : in[i];
 }
 
-static constexpr Kernel kernel{"clamp", 2, 1, 0, tasks, nullptr, run};
+static constexpr Kernel kernel{"clamp", operands, params, 0, tasks, nullptr, run};
 
 }  // namespace dejavu::DEJAVU_ISA::clamp
 
 namespace dejavu::DEJAVU_ISA::multiply {
 
-enum { a, b, select, y };
+DEJAVU_OPERANDS(a, b, select, y);
 
 static int tasks(const Command& c, int threads) {
   return split(c.operand[a].dim[0], c.operand[a].size(), threads);
@@ -67,13 +67,13 @@ static void run(const Command& c, int task, float*) {
   }
 }
 
-static constexpr Kernel kernel{"multiply", 4, 0, 1u << select, tasks, nullptr, run};
+static constexpr Kernel kernel{"multiply", operands, {}, 1u << select, tasks, nullptr, run};
 
 }  // namespace dejavu::DEJAVU_ISA::multiply
 
 namespace dejavu::DEJAVU_ISA::magnitude {
 
-enum { x, scale, y };
+DEJAVU_OPERANDS(x, scale, y);
 
 static int tasks(const Command& c, int threads) {
   return split(c.operand[y].size(), c.operand[x].size(), threads);
@@ -96,14 +96,14 @@ static void run(const Command& c, int task, float*) {
     c.operand[y].f32()[i] = norm(c.operand[x].f32() + i * D, D) * (scales ? scales[i % N] : 1);
 }
 
-static constexpr Kernel kernel{"magnitude", 3, 0, 1u << scale, tasks, nullptr, run};
+static constexpr Kernel kernel{"magnitude", operands, {}, 1u << scale, tasks, nullptr, run};
 
 }  // namespace dejavu::DEJAVU_ISA::magnitude
 
 namespace dejavu::DEJAVU_ISA::embed {
 
-enum { table, ids, add, y };
-enum { offset };
+DEJAVU_OPERANDS(table, ids, add, y);
+DEJAVU_PARAMS(offset);
 
 static int tasks(const Command& c, int threads) {
   return split(c.operand[y].dim[0], c.operand[y].size(), threads);
@@ -126,6 +126,6 @@ static void run(const Command& c, int task, float*) {
   });
 }
 
-static constexpr Kernel kernel{"embed", 4, 1, 1u << add, tasks, nullptr, run};
+static constexpr Kernel kernel{"embed", operands, params, 1u << add, tasks, nullptr, run};
 
 }  // namespace dejavu::DEJAVU_ISA::embed

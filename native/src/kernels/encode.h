@@ -3,7 +3,7 @@
 
 namespace dejavu::DEJAVU_ISA::encode {
 
-enum { x, y };
+DEJAVU_OPERANDS(x, y);
 
 static int tasks(const Command& c, int threads) {
   return split(c.operand[x].dim[0], 4 * c.operand[x].size(), threads);
@@ -145,6 +145,6 @@ static void run(const Command& c, int task, float*) {
     encode_row(to.type, c.operand[x].f32() + n * E, E, to.data + n * row_bytes(to.type, E));
 }
 
-static constexpr Kernel kernel{"encode", 2, 0, 0, tasks, nullptr, run};
+static constexpr Kernel kernel{"encode", operands, {}, 0, tasks, nullptr, run};
 
 }  // namespace dejavu::DEJAVU_ISA::encode

@@ -18,7 +18,7 @@ static inline void each_text(const Operand& sequences, const Operand& slots, F f
 
 namespace dejavu::DEJAVU_ISA::enter {
 
-enum { sequences, slots, at, positions, ranks, scores, looks, chances };
+DEJAVU_OPERANDS(sequences, slots, at, positions, ranks, scores, looks, chances);
 
 static void run(const Command& c, int, float*) {
   const int64_t T = c.operand[at].dim[0], G = c.operand[scores].dim[1], S = c.operand[scores].dim[2];
@@ -33,14 +33,14 @@ static void run(const Command& c, int, float*) {
     }
 }
 
-static constexpr Kernel kernel{"enter", 8, 0, 1u << ranks, nullptr, nullptr, run};
+static constexpr Kernel kernel{"enter", operands, {}, 1u << ranks, nullptr, nullptr, run};
 
 }  // namespace dejavu::DEJAVU_ISA::enter
 
 namespace dejavu::DEJAVU_ISA::observe {
 
-enum { received, sequences, slots, select, scores, looks, chances };
-enum { latest, layer, fresh };
+DEJAVU_OPERANDS(received, sequences, slots, select, scores, looks, chances);
+DEJAVU_PARAMS(latest, layer, fresh);
 
 static int tasks(const Command& c, int threads) {
   const Operand& from = c.operand[received];
@@ -97,14 +97,14 @@ static void run(const Command& c, int task, float*) {
   }
 }
 
-static constexpr Kernel kernel{"observe", 7, 3, 1u << select, tasks, nullptr, run};
+static constexpr Kernel kernel{"observe", operands, params, 1u << select, tasks, nullptr, run};
 
 }  // namespace dejavu::DEJAVU_ISA::observe
 
 namespace dejavu::DEJAVU_ISA::evict {
 
-enum { sequences, slots, keys, values, positions, ranks, scores, looks, chances };
-enum { sinks, recent, budget, slack, pool, forget };
+DEJAVU_OPERANDS(sequences, slots, keys, values, positions, ranks, scores, looks, chances);
+DEJAVU_PARAMS(sinks, recent, budget, slack, pool, forget);
 
 // Candidates in order: by worth, then by position. Slots that stay come last.
 using Order = uint64_t;
@@ -283,6 +283,6 @@ static void run(const Command& c, int task, float* workspace) {
                       });
 }
 
-static constexpr Kernel kernel{"evict", 9, 6, 1u << ranks, tasks, workspace, run};
+static constexpr Kernel kernel{"evict", operands, params, 1u << ranks, tasks, workspace, run};
 
 }  // namespace dejavu::DEJAVU_ISA::evict

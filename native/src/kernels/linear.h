@@ -82,6 +82,6 @@ static Span reads(const Command& c, int task, int64_t piece) {
 }
 
 static constexpr Kernel kernel{
-    "linear", 5, 2, 1u << bias | 1u << select, tasks, workspace, run, nullptr, reads};
+    "linear", operands, params, 1u << bias | 1u << select, tasks, workspace, run, nullptr, reads};
 
 }  // namespace dejavu::DEJAVU_ISA::linear

@@ -133,8 +133,8 @@ static Span reads(const Command& c, int task, int64_t piece) {
 }
 
 static constexpr Kernel kernel{"linearTransposed",
-                               6,
-                               1,
+                               operands,
+                               params,
                                1u << bias | 1u << add | 1u << select,
                                tasks,
                                workspace,

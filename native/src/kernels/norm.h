@@ -3,8 +3,8 @@
 
 namespace dejavu::DEJAVU_ISA::norm {
 
-enum { x, weight, bias, y };
-enum { eps, rms };
+DEJAVU_OPERANDS(x, weight, bias, y);
+DEJAVU_PARAMS(eps, rms);
 
 static int tasks(const Command& c, int threads) {
   return split(c.operand[x].dim[0], 4 * c.operand[x].size(), threads);
@@ -41,13 +41,13 @@ static void run(const Command& c, int task, float*) {
   }
 }
 
-static constexpr Kernel kernel{"norm", 4, 2, 1u << weight | 1u << bias, tasks, nullptr, run};
+static constexpr Kernel kernel{"norm", operands, params, 1u << weight | 1u << bias, tasks, nullptr, run};
 
 }  // namespace dejavu::DEJAVU_ISA::norm
 
 namespace dejavu::DEJAVU_ISA::cross_entropy {
 
-enum { logits, targets, y };
+DEJAVU_OPERANDS(logits, targets, y);
 
 static int tasks(const Command& c, int threads) {
   return split(c.operand[logits].dim[0], 8 * c.operand[logits].size(), threads);
@@ -86,13 +86,13 @@ static void run(const Command& c, int task, float*) {
   }
 }
 
-static constexpr Kernel kernel{"crossEntropy", 3, 0, 0, tasks, nullptr, run};
+static constexpr Kernel kernel{"crossEntropy", operands, {}, 0, tasks, nullptr, run};
 
 }  // namespace dejavu::DEJAVU_ISA::cross_entropy
 
 namespace dejavu::DEJAVU_ISA::row_sums {
 
-enum { x, y };
+DEJAVU_OPERANDS(x, y);
 
 static int tasks(const Command& c, int threads) {
   return split(c.operand[x].dim[0], c.operand[x].size(), threads);
@@ -116,6 +116,6 @@ static void run(const Command& c, int task, float*) {
     c.operand[y].f32()[n] = row_sum(c.operand[x].f32() + n * E, E);
 }
 
-static constexpr Kernel kernel{"rowSums", 2, 0, 0, tasks, nullptr, run};
+static constexpr Kernel kernel{"rowSums", operands, {}, 0, tasks, nullptr, run};
 
 }  // namespace dejavu::DEJAVU_ISA::row_sums

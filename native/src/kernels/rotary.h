@@ -3,8 +3,8 @@
 
 namespace dejavu::DEJAVU_ISA::rotary_angles {
 
-enum { positions, frequencies, y };
-enum { scale };
+DEJAVU_OPERANDS(positions, frequencies, y);
+DEJAVU_PARAMS(scale);
 
 static int tasks(const Command& c, int threads) {
   return split(c.operand[positions].dim[0], 64 * c.operand[y].size(), threads);
@@ -24,13 +24,13 @@ static void run(const Command& c, int task, float*) {
   }
 }
 
-static constexpr Kernel kernel{"rotaryAngles", 3, 1, 0, tasks, nullptr, run};
+static constexpr Kernel kernel{"rotaryAngles", operands, params, 0, tasks, nullptr, run};
 
 }  // namespace dejavu::DEJAVU_ISA::rotary_angles
 
 namespace dejavu::DEJAVU_ISA::rotary {
 
-enum { x, angles, y };
+DEJAVU_OPERANDS(x, angles, y);
 
 static int tasks(const Command& c, int threads) {
   return split(c.operand[x].dim[0], c.operand[x].size(), threads);
@@ -64,6 +64,6 @@ static void run(const Command& c, int task, float*) {
            c.operand[y].f32() + n * D);
 }
 
-static constexpr Kernel kernel{"rotary", 3, 0, 0, tasks, nullptr, run};
+static constexpr Kernel kernel{"rotary", operands, {}, 0, tasks, nullptr, run};
 
 }  // namespace dejavu::DEJAVU_ISA::rotary

@@ -3,8 +3,8 @@
 
 namespace dejavu::DEJAVU_ISA::select_above {
 
-enum { scores, within, select };
-enum { threshold, magnitude };
+DEJAVU_OPERANDS(scores, within, select);
+DEJAVU_PARAMS(threshold, magnitude);
 
 static int tasks(const Command& c, int threads) {
   return split(c.operand[select].dim[0], c.operand[scores].size(), threads);
@@ -60,14 +60,14 @@ static void run(const Command& c, int task, float*) {
   }
 }
 
-static constexpr Kernel kernel{"selectAbove", 3, 2, 1u << within, tasks, nullptr, run};
+static constexpr Kernel kernel{"selectAbove", operands, params, 1u << within, tasks, nullptr, run};
 
 }  // namespace dejavu::DEJAVU_ISA::select_above
 
 namespace dejavu::DEJAVU_ISA::select_top {
 
-enum { scores, select };
-enum { k };
+DEJAVU_OPERANDS(scores, select);
+DEJAVU_PARAMS(k);
 
 static int tasks(const Command& c, int threads) {
   return split(c.operand[scores].dim[0], 4 * c.operand[scores].size(), threads);
@@ -161,14 +161,14 @@ static void run(const Command& c, int task, float* listed) {
   }
 }
 
-static constexpr Kernel kernel{"selectTop", 2, 1, 0, tasks, workspace, run};
+static constexpr Kernel kernel{"selectTop", operands, params, 0, tasks, workspace, run};
 
 }  // namespace dejavu::DEJAVU_ISA::select_top
 
 namespace dejavu::DEJAVU_ISA::noise {
 
-enum { sequences, positions, y };
-enum { seed };
+DEJAVU_OPERANDS(sequences, positions, y);
+DEJAVU_PARAMS(seed);
 
 static uint32_t hash(uint32_t x) {
   x = (x ^ x >> 16) * 0x85ebca6bu;
@@ -188,14 +188,14 @@ static void run(const Command& c, int, float*) {
   }
 }
 
-static constexpr Kernel kernel{"noise", 3, 1, 0, nullptr, nullptr, run};
+static constexpr Kernel kernel{"noise", operands, params, 0, nullptr, nullptr, run};
 
 }  // namespace dejavu::DEJAVU_ISA::noise
 
 namespace dejavu::DEJAVU_ISA::tally {
 
-enum { select, counts };
-enum { at, group };
+DEJAVU_OPERANDS(select, counts);
+DEJAVU_PARAMS(at, group);
 
 static void run(const Command& c, int, float*) {
   const auto [R, stride] = c.operand[select].matrix();
@@ -217,6 +217,6 @@ static void run(const Command& c, int, float*) {
   c.operand[counts].u32()[static_cast<int64_t>(c.param[at])] = total;
 }
 
-static constexpr Kernel kernel{"tally", 2, 2, 0, nullptr, nullptr, run};
+static constexpr Kernel kernel{"tally", operands, params, 0, nullptr, nullptr, run};
 
 }  // namespace dejavu::DEJAVU_ISA::tally

@@ -3,8 +3,8 @@
 
 namespace dejavu::DEJAVU_ISA::cache_store {
 
-enum { x, sequences, slots, cache };
-enum { sinks };
+DEJAVU_OPERANDS(x, sequences, slots, cache);
+DEJAVU_PARAMS(sinks);
 
 // By KV heads: rows that come around to one slot are stored in their order.
 static int tasks(const Command& c, int threads) {
@@ -27,6 +27,6 @@ static void run(const Command& c, int task, float*) {
   }
 }
 
-static constexpr Kernel kernel{"store", 4, 1, 0, tasks, nullptr, run};
+static constexpr Kernel kernel{"store", operands, params, 0, tasks, nullptr, run};
 
 }  // namespace dejavu::DEJAVU_ISA::cache_store

@@ -76,11 +76,10 @@ static constexpr Kernel kernels[] = {
     weight_gradient::kernel,
 };
 
-#define DEJAVU_TEXT(x) #x
 #define DEJAVU_NAME(x) DEJAVU_TEXT(x)
 
 extern const KernelTable table;
-const KernelTable table{DEJAVU_NAME(DEJAVU_ISA), fast_f16, kernels,
+const KernelTable table{DEJAVU_NAME(DEJAVU_ISA), fast_f16, activations, kernels,
                         static_cast<int>(sizeof kernels / sizeof kernels[0])};
 
 }  // namespace dejavu::DEJAVU_ISA

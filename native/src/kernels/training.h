@@ -3,7 +3,7 @@
 
 namespace dejavu::DEJAVU_ISA::weight_gradient {
 
-enum { dy, x, dw, dbias };
+DEJAVU_OPERANDS(dy, x, dw, dbias);
 
 static int tasks(const Command& c, int threads) {
   const Operand& out = c.operand[dw];
@@ -49,13 +49,13 @@ static void run(const Command& c, int task, float* slopes) {
   }
 }
 
-static constexpr Kernel kernel{"weightGradient", 4, 0, 0, tasks, workspace, run};
+static constexpr Kernel kernel{"weightGradient", operands, {}, 0, tasks, workspace, run};
 
 }  // namespace dejavu::DEJAVU_ISA::weight_gradient
 
 namespace dejavu::DEJAVU_ISA::relu_gradient {
 
-enum { dy, y, dx };
+DEJAVU_OPERANDS(dy, y, dx);
 
 static int tasks(const Command& c, int threads) {
   return split(c.operand[y].size() / 64, c.operand[y].size(), threads);
@@ -68,14 +68,14 @@ static void run(const Command& c, int task, float*) {
   for (int64_t i = range.begin; i < range.end; i++) out[i] = value[i] > 0 ? slope[i] : 0;
 }
 
-static constexpr Kernel kernel{"reluGradient", 3, 0, 0, tasks, nullptr, run};
+static constexpr Kernel kernel{"reluGradient", operands, {}, 0, tasks, nullptr, run};
 
 }  // namespace dejavu::DEJAVU_ISA::relu_gradient
 
 namespace dejavu::DEJAVU_ISA::bce_gradient {
 
-enum { scores, labels, ds, losses };
-enum { negative };
+DEJAVU_OPERANDS(scores, labels, ds, losses);
+DEJAVU_PARAMS(negative);
 
 static int tasks(const Command& c, int threads) {
   return split(c.operand[scores].dim[0], 16 * c.operand[scores].size(), threads);
@@ -115,14 +115,14 @@ static void run(const Command& c, int task, float*) {
   }
 }
 
-static constexpr Kernel kernel{"bceGradient", 4, 1, 0, tasks, nullptr, run};
+static constexpr Kernel kernel{"bceGradient", operands, params, 0, tasks, nullptr, run};
 
 }  // namespace dejavu::DEJAVU_ISA::bce_gradient
 
 namespace dejavu::DEJAVU_ISA::adam {
 
-enum { gradient, schedule, w, m, v };
-enum { beta1, beta2, eps, decay };
+DEJAVU_OPERANDS(gradient, schedule, w, m, v);
+DEJAVU_PARAMS(beta1, beta2, eps, decay);
 
 static int tasks(const Command& c, int threads) {
   return split(c.operand[w].size() / 64, 4 * c.operand[w].size(), threads);
@@ -145,6 +145,6 @@ static void run(const Command& c, int task, float*) {
   }
 }
 
-static constexpr Kernel kernel{"adam", 5, 4, 0, tasks, nullptr, run};
+static constexpr Kernel kernel{"adam", operands, params, 0, tasks, nullptr, run};
 
 }  // namespace dejavu::DEJAVU_ISA::adam

@@ -3,7 +3,7 @@
 
 namespace dejavu::DEJAVU_ISA::union_of {
 
-enum { select, shared };
+DEJAVU_OPERANDS(select, shared);
 
 static size_t workspace(const Command& c) {
   return static_cast<size_t>(c.operand[select].dim[1] - 1);
@@ -24,13 +24,13 @@ static void run(const Command& c, int, float* workspace) {
   out[0] = count;
 }
 
-static constexpr Kernel kernel{"union", 2, 0, 0, nullptr, workspace, run};
+static constexpr Kernel kernel{"union", operands, {}, 0, nullptr, workspace, run};
 
 }  // namespace dejavu::DEJAVU_ISA::union_of
 
 namespace dejavu::DEJAVU_ISA::pool {
 
-enum { scores, y };
+DEJAVU_OPERANDS(scores, y);
 
 static int tasks(const Command& c, int threads) {
   return split(c.operand[y].dim[1] / 64, c.operand[scores].size(), threads);
@@ -56,13 +56,13 @@ static void run(const Command& c, int task, float*) {
   }
 }
 
-static constexpr Kernel kernel{"pool", 2, 0, 0, tasks, nullptr, run};
+static constexpr Kernel kernel{"pool", operands, {}, 0, tasks, nullptr, run};
 
 }  // namespace dejavu::DEJAVU_ISA::pool
 
 namespace dejavu::DEJAVU_ISA::blank {
 
-enum { select, x };
+DEJAVU_OPERANDS(select, x);
 
 static void run(const Command& c, int, float*) {
   const int64_t T = c.operand[x].dim[0], N = c.operand[x].dim[1], D = c.operand[x].dim[2];
@@ -77,6 +77,6 @@ static void run(const Command& c, int, float*) {
   }
 }
 
-static constexpr Kernel kernel{"blank", 2, 0, 0, nullptr, nullptr, run};
+static constexpr Kernel kernel{"blank", operands, {}, 0, nullptr, nullptr, run};
 
 }  // namespace dejavu::DEJAVU_ISA::blank

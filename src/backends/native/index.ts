@@ -17,11 +17,13 @@ import {
   type Storage,
   type Tensor,
 } from '../../tensor.ts';
+import { disagreements, type Vocabulary } from './agreement.ts';
 import {
   type Addon,
   type DeviceHandle,
   loadAddon,
   type MemoryHandle,
+  outdated,
   type ProgramHandle,
 } from './addon.ts';
 import { physicalCores } from './cores.ts';
@@ -62,18 +64,28 @@ class NativeBackend implements Backend {
   readonly info: BackendInfo;
   readonly #addon: Addon;
   readonly #device: DeviceHandle;
-  readonly #kernels: readonly string[];
+  readonly #vocabulary: Vocabulary;
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(addon: Addon, isa: string, threads: number) {
     this.#addon = addon;
     this.#device = addon.open(isa, threads);
-    this.#kernels = addon.kernels(this.#device);
+    this.#vocabulary = {
+      types: addon.types(),
+      kernels: addon.kernels(this.#device),
+      activations: addon.activations(this.#device),
+    };
+    const differences = disagreements(this.#vocabulary);
+    if (differences.length > 0) {
+      addon.close(this.#device);
+      throw outdated(`the compiled addon is not this program's: ${differences.join('; ')}`);
+    }
     this.info = { threads, isa, fastF16: addon.fastF16(this.#device) };
   }
 
   refuses(op: string, weights?: DType): string | undefined {
-    if (!this.#kernels.includes(op)) return `the native backend has no kernel for ${op}`;
+    if (!this.#vocabulary.kernels.some((kernel) => kernel.op === op))
+      return `the native backend has no kernel for ${op}`;
     if (weights && !weightTypes.includes(weights))
       return `the native backend does not compute with ${weights} weights`;
     return undefined;
@@ -112,7 +124,7 @@ class NativeBackend implements Backend {
   }
 
   compile(recording: Recording): Program {
-    const { numbers, storages } = toTape(recording, this.#kernels);
+    const { numbers, storages } = toTape(recording, this.#vocabulary);
     const arena = NativeMemory.allocate(this.#addon, recording.scratchBytes, 'scratch');
     const handles = storages.map((storage) => ((storage ?? arena) as NativeMemory).handle);
     let handle: ProgramHandle;
@@ -163,30 +175,24 @@ function bytesOf(tensor: Tensor, program?: NativeProgram): Uint8Array<ArrayBuffe
   return new Uint8Array(memory.buffer, start + tensor.byteOffset, length);
 }
 
-const unavailable = (reason: string, cause?: unknown): EngineError =>
-  new EngineError('BACKEND_UNAVAILABLE', `native backend: ${reason}`, { cause });
-
 /** Load the addon, from the folder of another build where one is given, and start its threads. */
 export async function openNative(options: BackendOptions, folder?: string): Promise<Backend> {
   const { threads = physicalCores() } = options;
   if (!Number.isInteger(threads) || threads < 1 || threads > 1024)
     throw new EngineError('BAD_REQUEST', `threads: ${threads}; expected a number from 1 to 1024`);
-  let addon: Addon;
-  try {
-    addon = loadAddon(folder);
-  } catch (cause) {
-    const [line] = (cause as Error).message.split('\n');
-    throw unavailable(`${line}; run: node scripts/install.mjs, with a C++ compiler at hand`, cause);
-  }
+  const addon = loadAddon(folder);
   const isas = addon.isas();
   const isa = options.isa ?? isas[0];
   if (!isas.includes(isa))
-    throw unavailable(`this processor has no ${isa}; it has ${isas.join(', ')}`);
+    throw new EngineError(
+      'BACKEND_UNAVAILABLE',
+      `native backend: this processor has no ${isa}; it has ${isas.join(', ')}`,
+    );
   return Promise.resolve(new NativeBackend(addon, isa, threads));
 }
 
 export const native: BackendFactory & {
-  /** Instruction sets that `options.isa` may name here; none where the addon does not load. */
+  /** Instruction sets that `options.isa` may name here; none where no addon loads. Throws as `open` otherwise. */
   isas(): readonly string[];
 } = {
   name: 'native',
@@ -194,8 +200,9 @@ export const native: BackendFactory & {
   isas() {
     try {
       return loadAddon().isas();
-    } catch {
-      return [];
+    } catch (error) {
+      if (error instanceof EngineError && error.code === 'BACKEND_UNAVAILABLE') return [];
+      throw error;
     }
   },
 };

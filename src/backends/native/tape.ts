@@ -1,13 +1,8 @@
 import { EngineError } from '../../errors.ts';
+import { activationOf } from '../../ops/activation.ts';
 import type { Recording } from '../../program.ts';
-import { baseOf, type DType, quantizedTypes, type Storage, type Tensor } from '../../tensor.ts';
-
-/** In the order of `DType` in native/src/tensor.h. */
-const dtypes: readonly DType[] = [
-  ...(['f32', 'f16', 'bf16'] as const),
-  ...quantizedTypes,
-  ...(['u8', 'i32', 'u32'] as const),
-];
+import { baseOf, type Storage, type Tensor } from '../../tensor.ts';
+import type { Vocabulary } from './agreement.ts';
 
 export interface Tape {
   readonly numbers: Float64Array;
@@ -23,11 +18,21 @@ export interface Tape {
  *              parameters in the op's order
  *     operand: -1 where absent; else storage, byte offset, dtype, rank, sizes
  *
- * `kernels` are the names of ops by kernel number.
+ * Kernels, dtypes and activations go by their numbers in the addon, which are found by name. Throws `INTERNAL`
+ * for a name that it does not have.
  */
-export function toTape(recording: Recording, kernels: readonly string[]): Tape {
+export function toTape(recording: Recording, { kernels, types, activations }: Vocabulary): Tape {
   const numbers: number[] = [];
   const places = new Map<Storage | undefined, number>();
+  const numberOf = (what: string, name: string, names: readonly string[]): number => {
+    const number = names.indexOf(name);
+    if (number >= 0) return number;
+    throw new EngineError(
+      'INTERNAL',
+      `native backend: no ${what} ${name}; expected one of ${names.join(', ')}`,
+    );
+  };
+  const [ops, dtypes] = [kernels.map(({ op }) => op), types.map(({ name }) => name)];
 
   const put = (tensor: Tensor | undefined): void => {
     if (!tensor) {
@@ -38,15 +43,15 @@ export function toTape(recording: Recording, kernels: readonly string[]): Tape {
     const place = places.get(storage) ?? places.size;
     places.set(storage, place);
     const start = storage ? 0 : recording.scratch.get(baseOf(tensor))!;
-    numbers.push(place, start + byteOffset, dtypes.indexOf(dtype), shape.length, ...shape);
+    const type = numberOf('type', dtype, dtypes);
+    numbers.push(place, start + byteOffset, type, shape.length, ...shape);
   };
 
   const writtenIn = new Map<Tensor, number>();
   for (const [stage, commands] of recording.stages.entries()) {
     numbers.push(commands.length);
     for (const { op, operands, params } of commands) {
-      const kernel = kernels.indexOf(op.name);
-      if (kernel < 0) throw new EngineError('INTERNAL', `native backend: no kernel for ${op.name}`);
+      const kernel = numberOf('kernel for', op.name, ops);
       for (const name of op.writes) {
         const written = operands[name];
         if (written) writtenIn.set(baseOf(written), stage);
@@ -54,7 +59,12 @@ export function toTape(recording: Recording, kernels: readonly string[]): Tape {
       const select = operands['select'];
       numbers.push(kernel, select ? (writtenIn.get(baseOf(select)) ?? -1) : -1);
       for (const name of op.operands) put(operands[name]);
-      for (const name of op.params) numbers.push(params[name]);
+      for (const name of op.params)
+        numbers.push(
+          name === 'activation'
+            ? numberOf('activation', activationOf(params[name]), activations)
+            : params[name],
+        );
     }
   }
   return { numbers: Float64Array.from(numbers), storages: [...places.keys()] };

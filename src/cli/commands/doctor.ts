@@ -1,7 +1,7 @@
 import type { Backend } from '../../backend.ts';
 import { backends } from '../../backends/index.ts';
 import { measureBandwidth } from '../../bench/bandwidth.ts';
-import { EngineError } from '../../errors.ts';
+import { EngineError, type ErrorCode } from '../../errors.ts';
 import { command } from '../command.ts';
 import { backendFlags } from '../flags.ts';
 import { table } from '../layout.ts';
@@ -23,6 +23,9 @@ interface Diagnosis {
 
 const { threads } = backendFlags;
 
+/** Codes of a backend that does not open here, which is what is looked for. */
+const unusable: readonly ErrorCode[] = ['BACKEND_UNAVAILABLE', 'BACKEND_OUTDATED'];
+
 export const doctor = command({
   name: 'doctor',
   summary: 'which backends work here, and how fast memory is read',
@@ -36,7 +39,7 @@ export const doctor = command({
       try {
         opened = await factory.open(flags);
       } catch (error) {
-        if (!(error instanceof EngineError) || error.code !== 'BACKEND_UNAVAILABLE') throw error;
+        if (!(error instanceof EngineError) || !unusable.includes(error.code)) throw error;
         findings.push({ name: factory.name, works: false, reason: error.message });
         continue;
       }

@@ -3,8 +3,8 @@
 
 namespace dejavu::DEJAVU_ISA::attention {
 
-enum { q, keys, values, sequences, slots, select, slopes, places, angles, sink_q, y, received };
-enum { scale, window, sinks, recent, latest };
+DEJAVU_OPERANDS(q, keys, values, sequences, slots, select, slopes, places, angles, sink_q, y, received);
+DEJAVU_PARAMS(scale, window, sinks, recent, latest);
 
 // Queries that share the reading of keys and values: of heads with one KV head, and of neighbouring rows of
 // one text.

@@ -3,8 +3,8 @@
 
 namespace dejavu::DEJAVU_ISA::linear {
 
-enum { x, w, bias, select, y };
-enum { activation, block };
+DEJAVU_OPERANDS(x, w, bias, select, y);
+DEJAVU_PARAMS(activation, block);
 
 constexpr int64_t batch = 32;  // rows whose results are written together
 
@@ -16,7 +16,7 @@ static int64_t results_bytes(int64_t T) {
 static void finish(const Command& c, const int64_t* rows, int64_t count, int64_t t0, int64_t T,
                    float* results) {
   const int64_t N = c.operand[w].dim[0];
-  const int code = static_cast<int>(c.param[activation]);
+  const auto by = static_cast<Activation>(static_cast<int>(c.param[activation]));
   const bool one_run = rows[count - 1] - rows[0] == count - 1;
   const float* offset = c.operand[bias].data ? c.operand[bias].f32() : nullptr;
   float gathered[batch];
@@ -32,7 +32,7 @@ static void finish(const Command& c, const int64_t* rows, int64_t count, int64_t
       const int64_t n = least(W, count - i);
       V sums = load(row + i);
       if (offset) sums = add(sums, load(offset + i, n));
-      store(one_run ? out + rows[0] + i : row + i, activate(code, sums), n);
+      store(one_run ? out + rows[0] + i : row + i, activate(by, sums), n);
     }
     for (int64_t i = 0; !one_run && i < count; i++) out[rows[i]] = row[i];
   }

@@ -3,8 +3,8 @@
 
 namespace dejavu::DEJAVU_ISA::linear_transposed {
 
-enum { x, w, bias, add, select, y };
-enum { block };
+DEJAVU_OPERANDS(x, w, bias, add, select, y);
+DEJAVU_PARAMS(block);
 
 // Before the sums in shared memory: how many tasks have ended.
 constexpr size_t count_bytes = 64;
