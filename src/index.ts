@@ -1,5 +1,6 @@
 // The public surface, name by name.
-export { type BatchOptions, Engine, type OpenOptions } from './engine/engine.ts';
+export type { BatchOptions } from './engine/engine.ts';
+export { Engine, inspect, type OpenOptions } from './engine/local.ts';
 export { Chat, type ChatOptions, type ChatResult, type ChatStats } from './engine/chat.ts';
 export type { Batch } from './engine/batch.ts';
 export type { BreakEvenRule } from './engine/break-even.ts';
@@ -14,7 +15,7 @@ export {
   type Prompt,
   type Start,
 } from './engine/generate.ts';
-export { inspect, type Inspection } from './engine/inspect.ts';
+export type { Inspection } from './engine/inspect.ts';
 export type { MethodOptions } from './engine/method.ts';
 export type { SamplingOptions } from './engine/sampler.ts';
 export type { BytesPerToken, Density } from './engine/usage.ts';

@@ -1,5 +1,5 @@
 /**
- * Bytes that can be read from any place: a file, later a URL or a blob. Whoever opened a source
+ * Bytes that can be read from any place: a file, memory, a Blob, a URL. Whoever opened a source
  * disposes of it.
  */
 export interface Source extends AsyncDisposable {
@@ -21,4 +21,24 @@ export interface Folder {
   readonly files: readonly string[];
   /** Throws `FILE_NOT_FOUND`. */
   open(file: string): Promise<Source>;
+  /** How contents are hashed here: as fast as this place can. */
+  readonly sha256: Sha256;
+}
+
+/** SHA-256 of chunks one after another, in hexadecimal. */
+export type Sha256 = (chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>) => Promise<string>;
+
+/**
+ * The files of one model: a folder of config.json, safetensors and a tokenizer, or a GGUF file in a folder.
+ *
+ *     const files = { name: 'tiny', folder: memoryFolder({ 'tiny.gguf': bytes }), gguf: 'tiny.gguf' };
+ */
+export interface ModelFiles {
+  /** What results call it. */
+  readonly name: string;
+  readonly folder: Folder;
+  /** The GGUF file, the first of its shards. Absent: the model is the folder. */
+  readonly gguf?: string;
+  /** Where it lies on this machine, the folder or the GGUF file. */
+  readonly path?: string;
 }

@@ -9,7 +9,7 @@ import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { reference } from '../src/backends/reference/index.ts';
-import { Engine } from '../src/engine/engine.ts';
+import { Engine } from '../src/engine/local.ts';
 import type { Batch } from '../src/engine/batch.ts';
 import type { Limits, Sparsity } from '../src/sparsity.ts';
 import { codeOf } from './code-of.ts';

@@ -15,7 +15,7 @@ import type { Inspection } from '../src/engine/inspect.ts';
 import type { VerifyResult } from '../src/eval/verify.ts';
 import { type ErrorCode, errorCodes } from '../src/errors.ts';
 import { f32, hostTensor } from '../src/host.ts';
-import { writePredictor } from '../src/loaders/predictor.ts';
+import { writePredictor } from '../src/loaders/files.ts';
 import type { SitePredictor } from '../src/predictor.ts';
 import { isBuilt, program } from './built.ts';
 import { type Around, dejavu, dejavuJson } from './dejavu.ts';

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Backend, Program } from '../src/backend.ts';
-import { firstThatOpens } from '../src/backends/index.ts';
+import { firstThatOpens } from '../src/backends/open.ts';
 import { native, openNative } from '../src/backends/native/index.ts';
 import { reference } from '../src/backends/reference/index.ts';
 import { f32, hostTensor, u32 } from '../src/host.ts';

@@ -11,10 +11,12 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { run } from '../src/cli/run.ts';
 import type { GenerateResult } from '../src/engine/generate.ts';
-import { inspect, type Inspection } from '../src/engine/inspect.ts';
-import { readPredictor, writePredictor } from '../src/loaders/predictor.ts';
+import type { Inspection } from '../src/engine/inspect.ts';
+import { inspect } from '../src/engine/local.ts';
+import { writePredictor } from '../src/loaders/files.ts';
 import { makesZeros } from '../src/ops/activation.ts';
 import type { TrainResult } from '../src/train/train.ts';
+import { readPredictor } from './by-path.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const parity = join(root, 'test/data/parity');

@@ -2,8 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Engine } from '../src/engine/engine.ts';
-import { inspect } from '../src/engine/inspect.ts';
+import { Engine, inspect } from '../src/engine/local.ts';
 import { Usage } from '../src/engine/usage.ts';
 import { scoreWindows } from '../src/eval/windows.ts';
 

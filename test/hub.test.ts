@@ -22,7 +22,7 @@ import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { run } from '../src/cli/run.ts';
-import { Engine } from '../src/engine/engine.ts';
+import { Engine } from '../src/engine/local.ts';
 import type { GenerateResult } from '../src/engine/generate.ts';
 import { pull, type PullOptions, type PullResult } from '../src/hub/pull.ts';
 import { asGguf } from './as-gguf.ts';

@@ -5,7 +5,7 @@
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Engine } from '../src/engine/engine.ts';
+import { Engine } from '../src/engine/local.ts';
 import { makesZeros } from '../src/ops/activation.ts';
 import type { Sparsity } from '../src/sparsity.ts';
 import { backendsThatOpen } from './opens.ts';

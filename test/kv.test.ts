@@ -6,7 +6,7 @@
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Engine } from '../src/engine/engine.ts';
+import { Engine } from '../src/engine/local.ts';
 import type { Session } from '../src/engine/session.ts';
 import type { KVOptions, KVPolicy } from '../src/kv.ts';
 import { budgetOf, createPolicy } from '../src/kv/parts/budget.ts';

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { reference } from '../src/backends/reference/index.ts';
 import { Batch, rowsOf } from '../src/engine/batch.ts';
-import { Engine } from '../src/engine/engine.ts';
+import { Engine } from '../src/engine/local.ts';
 import { full } from '../src/kv/full.ts';
 import { cacheShape, type StepOptions, type StepUsage } from '../src/engine/step.ts';
 import { cacheBytes } from '../src/kv/cache.ts';

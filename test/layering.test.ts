@@ -131,7 +131,7 @@ const imports = [...files].flatMap(([path, text]) =>
 test('the scan sees what it must see', () => {
   expect(files.size).toBeGreaterThan(50);
   expect(imports).toContainEqual({ from: 'cli/main.ts', target: 'node:fs' });
-  expect(imports).toContainEqual({ from: 'engine/engine.ts', target: 'backends/index.ts' });
+  expect(imports).toContainEqual({ from: 'engine/local.ts', target: 'backends/index.ts' });
   for (const { target } of imports)
     if (!target.startsWith('node:')) expect(files.has(target), target).toBe(true);
 });

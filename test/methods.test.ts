@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { chargedInFull } from '../src/bench/subject.ts';
 import { BreakEven } from '../src/engine/break-even.ts';
-import { Engine } from '../src/engine/engine.ts';
+import { Engine } from '../src/engine/local.ts';
 import { Session } from '../src/engine/session.ts';
 import type { Model } from '../src/engine/step.ts';
 import { full } from '../src/kv/full.ts';

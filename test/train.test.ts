@@ -7,9 +7,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Engine } from '../src/engine/engine.ts';
-import { readPredictor } from '../src/loaders/predictor.ts';
+import { Engine } from '../src/engine/local.ts';
 import { train, type TrainOptions, type TrainResult } from '../src/train/train.ts';
+import { readPredictor } from './by-path.ts';
 
 const source = fileURLToPath(new URL('data/parity/gpt-neox-relu', import.meta.url));
 let folder: string;

@@ -1,43 +1,11 @@
-import type { Backend, BackendFactory, BackendOptions } from '../backend.ts';
-import { EngineError } from '../errors.ts';
+import type { BackendFactory, BackendOptions } from '../backend.ts';
 import { native } from './native/index.ts';
+import { type OpenedBackend, openOneOf } from './open.ts';
 import { reference } from './reference/index.ts';
 
-/** Every backend, fastest first. */
+/** Every backend of Node, fastest first. */
 export const backends: readonly BackendFactory[] = [native, reference];
 
-export interface OpenedBackend {
-  readonly backend: Backend;
-  /** Why faster backends were passed over, one sentence each. */
-  readonly notes: readonly string[];
-}
-
 /** Open a backend by name; `auto` takes the first that opens. */
-export async function openBackend(
-  name: string,
-  options: BackendOptions = {},
-): Promise<OpenedBackend> {
-  if (name !== 'auto') {
-    const factory = backends.find((candidate) => candidate.name === name);
-    if (factory) return { backend: await factory.open(options), notes: [] };
-    const names = ['auto', ...backends.map((candidate) => candidate.name)];
-    throw new EngineError('BAD_REQUEST', `backend: ${name}; expected one of ${names.join(', ')}`);
-  }
-  return firstThatOpens(backends, options);
-}
-
-/** The first of `candidates` that opens, and why those before it did not. */
-export async function firstThatOpens(
-  candidates: readonly BackendFactory[],
-  options: BackendOptions,
-): Promise<OpenedBackend> {
-  const notes: string[] = [];
-  for (const factory of candidates)
-    try {
-      return { backend: await factory.open(options), notes };
-    } catch (error) {
-      if (!(error instanceof EngineError) || error.code !== 'BACKEND_UNAVAILABLE') throw error;
-      notes.push(error.message);
-    }
-  throw new EngineError('BACKEND_UNAVAILABLE', notes.join('; '));
-}
+export const openBackend = (name: string, options: BackendOptions = {}): Promise<OpenedBackend> =>
+  openOneOf(backends, name, options);

@@ -1,5 +1,5 @@
 import { openBackend } from '../backends/index.ts';
-import { Engine, type OpenOptions } from '../engine/engine.ts';
+import { Engine, type OpenOptions } from '../engine/local.ts';
 import { EngineError } from '../errors.ts';
 import type { WeightType } from '../loaders/convert.ts';
 import type { PredictorType } from '../predictor.ts';

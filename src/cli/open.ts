@@ -1,6 +1,6 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Engine, type OpenOptions } from '../engine/engine.ts';
+import { Engine, type OpenOptions } from '../engine/local.ts';
 import { EngineError } from '../errors.ts';
 import { describePolicy } from '../kv/parts/budget.ts';
 import { decodeText, type Io, note } from './io.ts';

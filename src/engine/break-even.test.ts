@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { methods } from '../sparsity/index.ts';
 import type { Sparsity } from '../sparsity.ts';
 import { BreakEven, crossing, timeChoosing } from './break-even.ts';
-import { Engine } from './engine.ts';
+import { Engine } from './local.ts';
 
 const model = fileURLToPath(new URL('../../models/books-6m', import.meta.url));
 let engine: Engine;

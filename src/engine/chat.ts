@@ -1,4 +1,5 @@
 import { EngineError } from '../errors.ts';
+import { whereIs } from '../loaders/names.ts';
 import { mostKept } from '../kv/parts/budget.ts';
 import type { ChatTemplate, Message } from '../tokenizer/index.ts';
 import type { Engine } from './engine.ts';
@@ -74,7 +75,7 @@ export class Chat implements Disposable {
     if (!chosen)
       throw new EngineError(
         'NO_CHAT_TEMPLATE',
-        `${engine.path}: it came without a chat template, expected one in tokenizer_config.json or chat_template.jinja; continue texts with "dejavu generate", or give a template with --chat-template FILE`,
+        `${whereIs(engine.files)}: it came without a chat template, expected one in tokenizer_config.json or chat_template.jinja; continue texts with "dejavu generate", or give a template with --chat-template FILE`,
       );
     this.#engine = engine;
     this.#template = chosen;

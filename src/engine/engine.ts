@@ -1,19 +1,18 @@
-import type { Backend } from '../backend.ts';
-import { openBackend } from '../backends/index.ts';
+import type { Backend, BackendFactory } from '../backend.ts';
+import { openOneOf } from '../backends/open.ts';
 import { EngineError } from '../errors.ts';
 import type { KVPolicy } from '../kv.ts';
 import { cacheBytes } from '../kv/cache.ts';
 import { budgetOf } from '../kv/parts/budget.ts';
 import type { CacheType } from '../ops/attention.ts';
-import { locateModel } from '../hub/pull.ts';
-import { bundledModel } from '../loaders/bundled.ts';
 import { type Checkpoint, loadCheckpoint } from '../loaders/checkpoint.ts';
 import type { WeightType } from '../loaders/convert.ts';
-import { fileExists, folderOf } from '../loaders/fs.ts';
 import { isCheckpoint } from '../loaders/identity.ts';
-import { predictorBeside, readPredictor } from '../loaders/predictor.ts';
+import { filesOf, predictorName, whereIs } from '../loaders/names.ts';
+import { readPredictor } from '../loaders/predictor.ts';
 import type { Description } from '../model.ts';
 import type { Predictor, PredictorFile } from '../predictor.ts';
+import type { Folder, ModelFiles, Source } from '../source.ts';
 import type { Sparsity } from '../sparsity.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/index.ts';
 import { Batch } from './batch.ts';
@@ -33,7 +32,9 @@ import { Session } from './session.ts';
 import { cacheShape, type Model } from './step.ts';
 
 export interface OpenOptions extends MethodOptions, KeepingOptions {
-  /** Default `auto`: the fastest backend that works here. */
+  /** What may run it, fastest first. */
+  readonly backends: readonly BackendFactory[];
+  /** One of `backends` by name. Default `auto`: the first that works here. */
   readonly backend?: string;
   /** CPU threads. Default: the physical cores this process may use. */
   readonly threads?: number;
@@ -49,10 +50,10 @@ export interface OpenOptions extends MethodOptions, KeepingOptions {
   /** Sparsity method. Default: `predictor` where a predictor file lies beside the model, else `dense`. */
   readonly sparsity?: string;
   /**
-   * Predictor file. Default: `predictor.safetensors` in the model's folder; of NAME.gguf,
-   * `NAME.predictor.safetensors` beside it.
+   * Predictor file; it stays the caller's. Default: `predictor.safetensors` in the model's folder; of
+   * NAME.gguf, `NAME.predictor.safetensors` beside it.
    */
-  readonly predictor?: string;
+  readonly predictor?: Source;
   /** Refuse what needs more bytes. Default: no limit. */
   readonly memoryLimit?: number;
   /** Called with what the engine chose by itself, e.g. a backend. */
@@ -76,17 +77,18 @@ export interface BatchOptions {
 }
 
 /**
- * A model, open and ready: `await using engine = await Engine.open('books-6m')`.
+ * A model, open and ready.
+ *
+ *     const folder = memoryFolder({ 'config.json': …, 'model.safetensors': …, 'tokenizer.json': … });
+ *     await using engine = await Engine.open(folder, { backends: [reference] });
  *
  * Texts are independent of one another: each generation and each session has its own cache.
  */
 export class Engine implements AsyncDisposable {
   /** The name or path it was opened by. */
   readonly model: string;
-  /** The folder or the GGUF file it was read from. */
-  readonly path: string;
-  /** The folder it lies in. */
-  readonly folder: string;
+  /** What it was read from. */
+  readonly files: ModelFiles;
   readonly backend: Backend;
   readonly checkpoint: Checkpoint & Model;
   /** The method decode steps ask. */
@@ -105,9 +107,8 @@ export class Engine implements AsyncDisposable {
   readonly breakEven: BreakEven;
   readonly #tokenizer: Tokenizer | undefined;
 
-  private constructor(parts: {
-    model: string;
-    path: string;
+  protected constructor(parts: {
+    files: ModelFiles;
     backend: Backend;
     checkpoint: Checkpoint & Model;
     sparsity: Sparsity;
@@ -116,9 +117,8 @@ export class Engine implements AsyncDisposable {
     loadSeconds: number;
     tokenizer: Tokenizer | undefined;
   }) {
-    this.model = parts.model;
-    this.path = parts.path;
-    this.folder = folderOf(parts.path);
+    this.model = parts.files.name;
+    this.files = parts.files;
     this.backend = parts.backend;
     this.checkpoint = parts.checkpoint;
     this.sparsity = parts.sparsity;
@@ -133,21 +133,25 @@ export class Engine implements AsyncDisposable {
   }
 
   /**
-   * Open a bundled model by name, a checkpoint folder, a GGUF file, or a model of the hub that was pulled.
-   * Everything that can be refused is refused here: options, files, memory.
+   * Open a checkpoint folder, or a GGUF file in one. Everything that can be refused is refused here:
+   * options, files, memory.
    */
-  static async open(model: string, options: OpenOptions = {}): Promise<Engine> {
+  static async open(model: Folder | ModelFiles, options: OpenOptions): Promise<Engine> {
     const start = performance.now();
-    const path = bundledModel(model) ?? (await locateModel(model));
+    const files = filesOf(model);
     const kind = findPolicy(options);
     const asked = options.sparsity === undefined ? undefined : findMethod(options.sparsity);
 
     if (asked) expectUsed(asked, options);
 
-    const { backend, notes } = await openBackend(options.backend ?? 'auto', options);
+    const { backend, notes } = await openOneOf(
+      options.backends,
+      options.backend ?? 'auto',
+      options,
+    );
     for (const note of notes) options.onNote?.(note);
     try {
-      const checkpoint = await loadCheckpoint(path, backend, {
+      const checkpoint = await loadCheckpoint(files, backend, {
         ...options,
         expect: (description, weightBytes) =>
           expectCacheFits(
@@ -164,33 +168,43 @@ export class Engine implements AsyncDisposable {
           `a context of ${options.context} tokens, where the model was trained for ${description.context}: what it makes of more is uncertain`,
         );
 
-      const trained = options.predictor ?? predictorBeside(path);
-      const wanted =
-        asked?.needs !== 'nothing' && (options.predictor ?? (await fileExists(trained)));
-      const file = wanted ? await predictorFor(trained, path, description) : undefined;
+      const file =
+        asked?.needs === 'nothing'
+          ? undefined
+          : await predictorOf(files, options.predictor, description);
       if (!file && (options.recall ?? options.maxLoss) !== undefined)
         throw new EngineError(
           'NO_PREDICTOR',
-          `${trained}: there is no such file, expected a predictor that has operating points; make one with "dejavu train MODEL --text FILE"`,
+          `${files.folder.name}/${predictorName(files.gguf)}: there is no such file, expected a predictor that has operating points; make one with "dejavu train MODEL --text FILE"`,
         );
       const predictor = file && placePredictor(backend, file, choosePoint(file, options));
       const method = asked ?? findMethod(predictor ? 'predictor' : 'dense');
       expectUsed(method, options);
-      return new Engine({
-        model,
-        path,
+      return new this({
+        files,
         backend,
         checkpoint: { ...checkpoint, roundsActivations: options.activations !== 'f32' },
         sparsity: createMethod(method, backend, description, predictor, options),
         predictor,
         keeping,
         loadSeconds: (performance.now() - start) / 1000,
-        tokenizer: await loadTokenizer(path),
+        tokenizer: await loadTokenizer(files),
       });
     } catch (error) {
       await backend[Symbol.asyncDispose]();
       throw error;
     }
+  }
+
+  /** Where on this machine it was read from: the folder or the GGUF file. Throws `BAD_REQUEST` elsewhere. */
+  get path(): string {
+    return expectPath(this.files);
+  }
+
+  /** The folder it lies in. Throws as `path` does. */
+  get folder(): string {
+    expectPath(this.files);
+    return this.files.folder.name;
   }
 
   get description(): Description {
@@ -202,7 +216,7 @@ export class Engine implements AsyncDisposable {
     if (this.#tokenizer) return this.#tokenizer;
     throw new EngineError(
       'NO_TOKENIZER',
-      `${this.path}: there is no tokenizer in it, expected tokenizer.json, vocab.json and merges.txt, or tokenizer.model; add it, or give token ids (--ids)`,
+      `${whereIs(this.files)}: there is no tokenizer in it, expected tokenizer.json, vocab.json and merges.txt, or tokenizer.model; add it, or give token ids (--ids)`,
     );
   }
 
@@ -283,17 +297,38 @@ export class Engine implements AsyncDisposable {
   }
 }
 
+function expectPath(files: ModelFiles): string {
+  if (files.path !== undefined) return files.path;
+  throw new EngineError(
+    'BAD_REQUEST',
+    `${whereIs(files)}: lies in no folder of this machine; expected a model that was opened by its path; name the files that are meant`,
+  );
+}
+
+/** The predictor that is given, or that lies beside the model. */
+async function predictorOf(
+  files: ModelFiles,
+  given: Source | undefined,
+  description: Description,
+): Promise<PredictorFile | undefined> {
+  if (given) return await predictorFor(files, given, description);
+  const name = predictorName(files.gguf);
+  if (!files.folder.files.includes(name)) return undefined;
+  await using source = await files.folder.open(name);
+  return await predictorFor(files, source, description);
+}
+
 async function predictorFor(
-  file: string,
-  model: string,
+  files: ModelFiles,
+  source: Source,
   description: Description,
 ): Promise<PredictorFile> {
-  const predictor = await readPredictor(file, description);
+  const predictor = await readPredictor(source, description);
   const { modelHash } = predictor.provenance;
-  if (await isCheckpoint(model, predictor.provenance)) return predictor;
+  if (await isCheckpoint(files, predictor.provenance)) return predictor;
   throw new EngineError(
     'BAD_PREDICTOR',
-    `${file}: made for other weights (hash ${modelHash.slice(0, 12)}), expected those of ${model}, or those they were quantized from; train one for this model with "dejavu train"`,
+    `${source.name}: made for other weights (hash ${modelHash.slice(0, 12)}), expected those of ${whereIs(files)}, or those they were quantized from; train one for this model with "dejavu train"`,
   );
 }
 

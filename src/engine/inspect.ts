@@ -1,12 +1,11 @@
-import { locateModel } from '../hub/pull.ts';
-import { bundledModel } from '../loaders/bundled.ts';
 import { storedWeights } from '../loaders/checkpoint.ts';
-import { fileExists } from '../loaders/fs.ts';
 import { isCheckpoint } from '../loaders/identity.ts';
 import { openCheckpoint } from '../loaders/open.ts';
-import { predictorBeside, readPredictor } from '../loaders/predictor.ts';
+import { filesOf, whereIs, predictorName } from '../loaders/names.ts';
+import { readPredictor } from '../loaders/predictor.ts';
 import type { Description } from '../model.ts';
 import type { Provenance } from '../predictor.ts';
+import type { Folder, ModelFiles } from '../source.ts';
 import { size } from '../tensor.ts';
 
 export interface Inspection extends Omit<Description, 'endIds'> {
@@ -37,33 +36,46 @@ export interface Inspection extends Omit<Description, 'endIds'> {
  * What a model is, from its files' headers. Weights are read only to compare their hash with that of a
  * predictor beside them.
  */
-export async function inspect(model: string): Promise<Inspection> {
-  const path = bundledModel(model) ?? (await locateModel(model));
-  await using opened = await openCheckpoint(path);
+export async function inspect(model: Folder | ModelFiles): Promise<Inspection> {
+  const given = filesOf(model);
+  await using opened = await openCheckpoint(given);
   const { family, config, json, files } = opened;
   const { endIds, ...description } = family.describe(config);
   let parameters = 0;
   let weightBytes = 0;
-  for (const { spec, bytes } of storedWeights(path, json, family.weights(config), files).values()) {
+  for (const { spec, bytes } of storedWeights(
+    whereIs(given),
+    json,
+    family.weights(config),
+    files,
+  ).values()) {
     parameters += size(spec.shape);
     weightBytes += bytes;
   }
-  const predictor = await inspectPredictor(path, family.describe(config));
-  return { model, ...description, parameters, weightBytes, ...(predictor && { predictor }) };
+  const predictor = await inspectPredictor(given, family.describe(config));
+  return {
+    model: given.name,
+    ...description,
+    parameters,
+    weightBytes,
+    ...(predictor && { predictor }),
+  };
 }
 
 async function inspectPredictor(
-  model: string,
+  model: ModelFiles,
   description: Description,
 ): Promise<Inspection['predictor']> {
-  const file = predictorBeside(model);
-  if (!(await fileExists(file))) return undefined;
-  const { layers, points, provenance } = await readPredictor(file, description);
+  const { folder, gguf } = model;
+  const name = predictorName(gguf);
+  if (!folder.files.includes(name)) return undefined;
+  await using source = await folder.open(name);
+  const { layers, points, provenance } = await readPredictor(source, description);
   const nets = layers.flatMap(({ neurons, heads }) => [neurons, heads]);
   const mean = (shares: readonly number[]): number =>
     shares.reduce((a, b) => a + b, 0) / shares.length;
   return {
-    file,
+    file: source.name,
     matches: await isCheckpoint(model, provenance),
     weightBytes: nets
       .flatMap((net) => (net ? [net.down, net.downBias, net.up, net.upBias] : []))

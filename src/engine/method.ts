@@ -37,7 +37,7 @@ export function findMethod(name: string): Method {
 /** Throws `BAD_REQUEST` for options that the method has no use for, or that exclude each other. */
 export function expectUsed(
   method: Method,
-  options: MethodOptions & { readonly predictor?: string },
+  options: MethodOptions & { readonly predictor?: unknown },
 ): void {
   const names = { predictor: 0, recall: 0, maxLoss: 0, neurons: 0, heads: 0 };
   const given = (Object.keys(names) as (keyof typeof names)[]).filter(

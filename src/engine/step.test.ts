@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-import { Engine } from './engine.ts';
+import { Engine } from './local.ts';
 
 const parity = fileURLToPath(new URL('../../test/data/parity/', import.meta.url));
 

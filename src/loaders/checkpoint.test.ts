@@ -9,11 +9,10 @@ import { EngineError } from '../errors.ts';
 import { f32, hostTensor, rowReader, rowWriter } from '../host.ts';
 import type { HostTensor } from '../op.ts';
 import { modelTypes, size, type Tensor } from '../tensor.ts';
-import { loadCheckpoint } from './checkpoint.ts';
-import { hashCheckpoint } from './identity.ts';
 import type { FileType, WeightType } from './convert.ts';
 import { readSafetensors, writeSafetensors } from './files.ts';
 import { syntheticCheckpoint } from './synthetic.ts';
+import { loadCheckpoint, hashCheckpoint } from '../../test/by-path.ts';
 
 const parity = fileURLToPath(new URL('../../test/data/parity/', import.meta.url));
 let folder: string;

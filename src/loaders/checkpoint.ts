@@ -1,6 +1,7 @@
 import type { Backend } from '../backend.ts';
 import { EngineError } from '../errors.ts';
 import type { Description, Family, Weights, WeightSpec } from '../model.ts';
+import type { ModelFiles } from '../source.ts';
 import { byteLength, size } from '../tensor.ts';
 import { convertRows, type FileType, takeColumns, type WeightType } from './convert.ts';
 import type { Entry, TensorFiles } from './entry.ts';
@@ -11,6 +12,7 @@ import {
   quantizedType,
   quantizedTypes,
 } from './gguf/rows.ts';
+import { whereIs } from './names.ts';
 import { openCheckpoint } from './open.ts';
 import { chooseRowType, findRows, loadRows, readAbout } from './quantized.ts';
 import { chunkBytes, expectFit, plannedBytes, StoredWeights } from './weights.ts';
@@ -50,15 +52,16 @@ export interface Checkpoint {
  * `UNKNOWN_FAMILY`, `BAD_CHECKPOINT`, `MISSING_TENSOR`, `BAD_SHAPE`, `OUT_OF_MEMORY`.
  */
 export async function loadCheckpoint(
-  path: string,
+  model: ModelFiles,
   backend: Backend,
   options: LoadOptions = {},
 ): Promise<Checkpoint> {
-  await using opened = await openCheckpoint(path);
+  await using opened = await openCheckpoint(model);
+  const where = whereIs(model);
   const { family, config, json, files } = opened;
-  const planned = planLoad(path, json, family.weights(config), files, options, backend);
+  const planned = planLoad(where, json, family.weights(config), files, options, backend);
   const { dtype, weightBytes } = planned;
-  expectFit(path, weightBytes, options.memoryLimit);
+  expectFit(where, weightBytes, options.memoryLimit);
   options.expect?.(family.describe(config), weightBytes);
 
   const weights = new StoredWeights(backend, dtype, family.constants(config));

@@ -1,5 +1,7 @@
 import type { HostTensor } from '../op.ts';
+import type { PredictorFile } from '../predictor.ts';
 import { openFile, replaceFile } from './fs.ts';
+import { encodePredictor } from './predictor.ts';
 import { encodeTensors, readTensors } from './safetensors.ts';
 
 /** Read a safetensors file into memory. Throws `FILE_NOT_FOUND`, `BAD_CHECKPOINT`. */
@@ -19,3 +21,7 @@ export async function writeSafetensors(
 ): Promise<void> {
   await replaceFile(path, encodeTensors(tensors, metadata));
 }
+
+/** Write a predictor file; one that is there is replaced when the new one is complete. */
+export const writePredictor = (path: string, file: PredictorFile): Promise<void> =>
+  replaceFile(path, encodePredictor(file));

@@ -13,9 +13,10 @@ import {
   writeFile,
 } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { EngineError } from '../errors.ts';
-import type { Folder, Source } from '../source.ts';
+import type { Folder, ModelFiles, Sha256, Source } from '../source.ts';
+import { isGguf } from './names.ts';
 
 /** What one system call takes. */
 const largestRead = 2 ** 30;
@@ -76,21 +77,21 @@ export const folderExists = (path: string): Promise<boolean> =>
     () => false,
   );
 
-/** Whether a model of this name is a GGUF file, not a folder. */
-export const isGguf = (path: string): boolean => /\.gguf$/i.test(path);
-
-/** The folder a model lies in: it itself, or that of its file. */
-export const folderOf = (path: string): string => (isGguf(path) ? dirname(path) : path);
-
 /** List a folder. Throws `FILE_NOT_FOUND`. */
 export async function openFolder(path: string): Promise<Folder> {
   try {
     const entries = await readdir(path, { withFileTypes: true });
     const files = entries.filter((entry) => !entry.isDirectory()).map(({ name }) => name);
-    return { name: path, files: files.sort(), open: (file) => openFile(join(path, file)) };
+    return { name: path, files: files.sort(), open: (file) => openFile(join(path, file)), sha256 };
   } catch (cause) {
     throw unreadable(path, 'a folder', cause);
   }
+}
+
+/** The files of the model at a path: a checkpoint folder or a GGUF file. Throws `FILE_NOT_FOUND`. */
+export async function modelFiles(path: string, name = path): Promise<ModelFiles> {
+  if (!isGguf(path)) return { name, path, folder: await openFolder(path) };
+  return { name, path, folder: await openFolder(dirname(path)), gguf: basename(path) };
 }
 
 /**
@@ -185,14 +186,11 @@ export async function copyFiles(
     if (wanted(file)) await copyFile(join(from, file), join(to, file));
 }
 
-/** SHA-256 of byte chunks, in hexadecimal. */
-export async function sha256(
-  chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
-): Promise<string> {
+export const sha256: Sha256 = async (chunks) => {
   const hash = createHash('sha256');
   for await (const chunk of chunks) hash.update(chunk);
   return hash.digest('hex');
-}
+};
 
 const unreadable = (path: string, expected: string, cause: unknown): EngineError =>
   new EngineError(

@@ -7,8 +7,8 @@ import { asGguf } from '../../test/as-gguf.ts';
 import type { Entry } from './entry.ts';
 import { openFolder } from './fs.ts';
 import { openGguf } from './gguf/open.ts';
-import { hashCheckpoint, isCheckpoint, sampleCheckpoint } from './identity.ts';
 import { openTensors } from './safetensors.ts';
+import { hashCheckpoint, isCheckpoint, sampleCheckpoint } from '../../test/by-path.ts';
 
 const parity = fileURLToPath(new URL('../../test/data/parity/llama', import.meta.url));
 const temporary = mkdtempSync(join(tmpdir(), 'identity-'));
@@ -36,7 +36,7 @@ const formats: [string, path: string, file: string, places: () => Promise<Place[
     gguf,
     gguf,
     async () => {
-      await using opened = await openGguf(gguf);
+      await using opened = await openGguf(await openFolder(temporary), 'llama.gguf');
       return [...opened.tensors.values()];
     },
   ],

@@ -1,7 +1,7 @@
-import type { Source } from '../source.ts';
+import type { Folder, ModelFiles, Source } from '../source.ts';
 import type { Entry } from './entry.ts';
-import { isGguf, openFolder, sha256 } from './fs.ts';
 import { openGguf } from './gguf/open.ts';
+import { whereIs } from './names.ts';
 import { openCheckpoint } from './open.ts';
 import { readAbout } from './quantized.ts';
 import { openTensors, weightFiles } from './safetensors.ts';
@@ -16,25 +16,27 @@ export interface Identity {
 }
 
 /**
- * Whether this is the checkpoint at this path, or the one it was quantized from.
+ * Whether this is the checkpoint of these files, or the one it was quantized from.
  *
  * By samples where they are known, since every start asks: hashing gigabytes takes seconds. By the hash of
  * all bytes otherwise, and for samples of a scheme that this version does not know.
  */
 export async function isCheckpoint(
-  path: string,
+  model: ModelFiles,
   { modelHash, modelSample }: Identity,
 ): Promise<boolean> {
-  await using opened = await openCheckpoint(path);
-  const about = readAbout(path, opened.json, opened.files.metadata);
+  await using opened = await openCheckpoint(model);
+  const about = readAbout(whereIs(model), opened.json, opened.files.metadata);
   if (about?.source === modelHash) return true;
-  if (modelSample?.startsWith(`${scheme}:`)) return (await sampleCheckpoint(path)) === modelSample;
-  return (await hashCheckpoint(path)) === modelHash;
+  if (modelSample?.startsWith(`${scheme}:`)) return (await sampleCheckpoint(model)) === modelSample;
+  return (await hashCheckpoint(model)) === modelHash;
 }
 
 /** SHA-256 of a checkpoint's configuration and weight files: what a predictor was made for. */
-export async function hashCheckpoint(path: string): Promise<string> {
-  return await sha256(isGguf(path) ? ggufContents(path) : folderContents(path));
+export async function hashCheckpoint({ folder, gguf }: ModelFiles): Promise<string> {
+  return await folder.sha256(
+    gguf === undefined ? folderContents(folder) : ggufContents(folder, gguf),
+  );
 }
 
 /** Raise the number when anything of what is sampled changes. */
@@ -49,20 +51,20 @@ const [ranges, rangeBytes] = [4, 4096];
  * Training changes all of a tensor, so whoever trained, merged, converted or quantized any one is found
  * out. A change of some bytes between the ranges is not: that takes the hash of all.
  */
-export async function sampleCheckpoint(path: string): Promise<string> {
-  return `${scheme}:${await sha256(isGguf(path) ? ggufSamples(path) : folderSamples(path))}`;
+export async function sampleCheckpoint({ folder, gguf }: ModelFiles): Promise<string> {
+  const bytes = gguf === undefined ? folderSamples(folder) : ggufSamples(folder, gguf);
+  return `${scheme}:${await folder.sha256(bytes)}`;
 }
 
-async function* folderSamples(path: string): AsyncGenerator<Uint8Array> {
-  const folder = await openFolder(path);
+async function* folderSamples(folder: Folder): AsyncGenerator<Uint8Array> {
   await using config = await folder.open('config.json');
   yield* contents('config.json', config);
   await using files = await openTensors(folder);
   yield* samples([...files.entries.values()]);
 }
 
-async function* ggufSamples(path: string): AsyncGenerator<Uint8Array> {
-  await using opened = await openGguf(path);
+async function* ggufSamples(folder: Folder, file: string): AsyncGenerator<Uint8Array> {
+  await using opened = await openGguf(folder, file);
   yield* samples([...opened.tensors.values()]);
 }
 
@@ -86,8 +88,7 @@ function samplesOf({ source, offset, bytes }: Place): Promise<Uint8Array>[] {
   });
 }
 
-async function* folderContents(path: string): AsyncGenerator<Uint8Array> {
-  const folder = await openFolder(path);
+async function* folderContents(folder: Folder): AsyncGenerator<Uint8Array> {
   const { files } = await weightFiles(folder);
   for (const file of ['config.json', ...files]) {
     await using source = await folder.open(file);
@@ -96,8 +97,8 @@ async function* folderContents(path: string): AsyncGenerator<Uint8Array> {
 }
 
 /** Under names of ours: whoever renames a file does not change the model. */
-async function* ggufContents(path: string): AsyncGenerator<Uint8Array> {
-  await using opened = await openGguf(path);
+async function* ggufContents(folder: Folder, file: string): AsyncGenerator<Uint8Array> {
+  await using opened = await openGguf(folder, file);
   for (const [i, source] of opened.sources.entries()) yield* contents(`gguf ${i}`, source);
 }
 

@@ -5,9 +5,9 @@ import type { Description } from '../model.ts';
 import type { HostTensor } from '../op.ts';
 import { type PredictorFile, predictorTypes, type SitePredictor, siteType } from '../predictor.ts';
 import type { Site } from '../selector.ts';
+import type { Source } from '../source.ts';
 import { byteLength, rowBytes } from '../tensor.ts';
-import { readSafetensors, writeSafetensors } from './files.ts';
-import { isGguf } from './fs.ts';
+import { encodeTensors, readTensors } from './safetensors.ts';
 
 /**
  * The predictor file: safetensors, one set of tensors `layers.L.SITE.*` for each predictor, and all else
@@ -60,14 +60,8 @@ const points = z.array(
 );
 const curves = z.array(z.object({ neurons: curve.optional(), heads: curve.optional() }));
 
-/** Where the predictor of a model lies unless somebody says otherwise. */
-export const predictorBeside = (path: string): string =>
-  isGguf(path)
-    ? path.replace(/\.gguf$/i, '.predictor.safetensors')
-    : `${path.replace(/\/+$/, '')}/predictor.safetensors`;
-
-/** Write a predictor file whole: a reader never sees half of one. */
-export async function writePredictor(path: string, file: PredictorFile): Promise<void> {
+/** The bytes of a predictor file, part by part. */
+export function encodePredictor(file: PredictorFile): Iterable<Uint8Array> {
   const tensors = new Map<string, HostTensor>();
   file.layers.forEach((layer, l) => {
     for (const name of sites) {
@@ -83,7 +77,7 @@ export async function writePredictor(path: string, file: PredictorFile): Promise
       tensors.set(`${prefix}.usage`, usage);
     }
   });
-  await writeSafetensors(path, tensors, {
+  return encodeTensors(tensors, {
     format: formatName,
     version: formatVersion,
     provenance: JSON.stringify(file.provenance),
@@ -95,15 +89,15 @@ export async function writePredictor(path: string, file: PredictorFile): Promise
 }
 
 /**
- * Read and check a predictor file against the model it is for. Throws `FILE_NOT_FOUND`,
- * `BAD_CHECKPOINT` for a broken container and `BAD_PREDICTOR` for what does not fit.
+ * Read and check a predictor file against the model it is for. Throws `BAD_CHECKPOINT` for a broken
+ * container and `BAD_PREDICTOR` for what does not fit. The source stays the caller's.
  */
-export async function readPredictor(path: string, model: Description): Promise<PredictorFile> {
-  const { tensors, metadata } = await readSafetensors(path);
+export async function readPredictor(source: Source, model: Description): Promise<PredictorFile> {
+  const { tensors, metadata } = await readTensors(source);
   const refuse = (found: string, expected: string): EngineError =>
     new EngineError(
       'BAD_PREDICTOR',
-      `${path}: ${found}, expected ${expected}; train a predictor for this model with "dejavu train"`,
+      `${source.name}: ${found}, expected ${expected}; train a predictor for this model with "dejavu train"`,
     );
   if (metadata.format !== formatName || metadata.version !== formatVersion)
     throw refuse(

@@ -7,9 +7,13 @@ import type { Backend } from '../backend.ts';
 import { reference } from '../backends/reference/index.ts';
 import type { WeightType } from './convert.ts';
 import { quantize } from '../quantize/quantize.ts';
-import { loadCheckpoint } from './checkpoint.ts';
-import { hashCheckpoint, isCheckpoint, sampleCheckpoint } from './identity.ts';
 import { codeOf } from '../../test/code-of.ts';
+import {
+  loadCheckpoint,
+  hashCheckpoint,
+  isCheckpoint,
+  sampleCheckpoint,
+} from '../../test/by-path.ts';
 
 const source = fileURLToPath(new URL('../../test/data/parity/llama-bias', import.meta.url));
 let folder: string;

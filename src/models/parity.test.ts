@@ -6,7 +6,7 @@ import { f32, i32 } from '../host.ts';
 import { createCache } from '../kv/cache.ts';
 import { full } from '../kv/full.ts';
 import { unmoved } from '../kv/parts/layout.ts';
-import { type Checkpoint, loadCheckpoint } from '../loaders/checkpoint.ts';
+import type { Checkpoint } from '../loaders/checkpoint.ts';
 import { readSafetensors } from '../loaders/files.ts';
 import type { Forward } from '../model.ts';
 import type { HostTensor } from '../op.ts';
@@ -15,6 +15,7 @@ import type { Sparsity } from '../sparsity.ts';
 import { dense } from '../sparsity/dense.ts';
 import { given } from '../sparsity/given.ts';
 import type { Tensor } from '../tensor.ts';
+import { loadCheckpoint } from '../../test/by-path.ts';
 
 /** Largest error, as a share of the expected values' range. */
 const tolerance = 2e-4;

@@ -1,12 +1,12 @@
 import { join } from 'node:path';
-import { Engine, type OpenOptions } from '../engine/engine.ts';
+import { Engine, type OpenOptions } from '../engine/local.ts';
 import type { Prompt } from '../engine/generate.ts';
 import { EngineError } from '../errors.ts';
 import type { WeightType } from '../loaders/convert.ts';
-import { copyFile, copyFiles, fileExists, isGguf, makeFolder, replaceFile } from '../loaders/fs.ts';
+import { copyFile, copyFiles, fileExists, makeFolder, replaceFile } from '../loaders/fs.ts';
 import { hashCheckpoint } from '../loaders/identity.ts';
+import { isGguf, predictorBeside } from '../loaders/names.ts';
 import { openCheckpoint } from '../loaders/open.ts';
-import { predictorBeside } from '../loaders/predictor.ts';
 import { type About, encodeRows, quantizationConfig } from '../loaders/quantized.ts';
 import type { HostTensor } from '../op.ts';
 import { byteLength, isQuantized, type QuantizedType, typeOfFormat } from '../tensor.ts';
@@ -135,13 +135,13 @@ async function write(
   calibration: Calibration | undefined,
   { bits, embeddingBits = 8, signal, onProgress }: QuantizeOptions,
 ): Promise<number> {
-  const { backend, checkpoint, path } = engine;
+  const { backend, checkpoint, path, files } = engine;
   const { family, config, weights } = checkpoint;
-  await using original = await openCheckpoint(path);
+  await using original = await openCheckpoint(files);
   const about: Omit<About, 'dtypes'> = {
     dtype: type,
     method: method.name,
-    source: await hashCheckpoint(path),
+    source: await hashCheckpoint(files),
   };
 
   using step = recordDense(backend, checkpoint, 1);
@@ -176,7 +176,7 @@ async function write(
     quantization_config: quantizationConfig(about),
   };
   await writeJson(join(into, 'config.json'), quantized);
-  await (isGguf(path) ? writeCompanions(path, into) : copyCompanions(path, into));
+  await (isGguf(path) ? writeCompanions(engine, into) : copyCompanions(path, into));
   return plan.reduce((sum, { dtype, shape }) => sum + byteLength(dtype, shape), 0);
 }
 
@@ -184,8 +184,8 @@ const copyCompanions = (path: string, into: string): Promise<void> =>
   copyFiles(path, into, (file) => companions.test(file));
 
 /** The tokenizer that a GGUF file has inside, and its predictor. */
-async function writeCompanions(path: string, into: string): Promise<void> {
-  const tokenizer = await readTokenizer(path);
+async function writeCompanions({ path, files }: Engine, into: string): Promise<void> {
+  const tokenizer = await readTokenizer(files);
   if (tokenizer) {
     await writeJson(join(into, 'tokenizer.json'), tokenizer.json);
     await writeJson(join(into, 'tokenizer_config.json'), tokenizer.config);

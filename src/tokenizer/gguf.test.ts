@@ -5,7 +5,8 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { codeOf } from '../../test/code-of.ts';
 import { encodeGguf, type GgufValue } from '../../test/gguf-file.ts';
-import { loadTokenizer, type Tokenizer } from './index.ts';
+import type { Tokenizer } from './index.ts';
+import { loadTokenizer } from '../../test/by-path.ts';
 
 let folder: string;
 beforeAll(() => void (folder = mkdtempSync(join(tmpdir(), 'gguf-tokenizer-'))));

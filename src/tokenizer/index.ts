@@ -1,7 +1,7 @@
-import { isGguf, openFolder } from '../loaders/fs.ts';
 import { openGguf } from '../loaders/gguf/open.ts';
 import { readJsonFile, readTextFile, readWhole } from '../loaders/json.ts';
-import type { Folder } from '../source.ts';
+import { whereIs } from '../loaders/names.ts';
+import type { Folder, ModelFiles } from '../source.ts';
 import { byteLevelTokenizer } from './byte-level.ts';
 import { ggufTokenizer, type TokenizerFiles } from './gguf.ts';
 import { sentencePieceJson } from './sentencepiece-model.ts';
@@ -15,24 +15,25 @@ export type { TextStream, Tokenizer } from './tokenizer.ts';
  * were published with, or SentencePiece's tokenizer.model; the vocabulary of a GGUF file. Undefined
  * where there is none. Throws `NO_TOKENIZER` when it is unusable.
  */
-export async function loadTokenizer(path: string): Promise<Tokenizer | undefined> {
-  const files = await readTokenizer(path);
+export async function loadTokenizer(model: ModelFiles): Promise<Tokenizer | undefined> {
+  const files = await readTokenizer(model);
   return files && createTokenizer(files.json, files.config, files.where);
 }
 
 /** tokenizer.json and tokenizer_config.json of a checkpoint, or what stands for them. */
 export async function readTokenizer(
-  path: string,
+  model: ModelFiles,
 ): Promise<(TokenizerFiles & { readonly where: string }) | undefined> {
-  if (isGguf(path)) {
-    await using header = await openGguf(path);
-    const files = ggufTokenizer(path, header);
-    return files && { ...files, where: path };
+  const { folder, gguf } = model;
+  const place = whereIs(model);
+  if (gguf !== undefined) {
+    await using header = await openGguf(folder, gguf);
+    const files = ggufTokenizer(place, header);
+    return files && { ...files, where: place };
   }
-  const folder = await openFolder(path);
   for (const { needs, read } of formats) {
     if (!needs.every((file) => folder.files.includes(file))) continue;
-    const where = `${path}/${needs[0]}`;
+    const where = `${place}/${needs[0]}`;
     const config = await readConfig(folder);
     return { json: await read(folder, config, where), config, where };
   }

@@ -4,8 +4,8 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { EngineError } from '../errors.ts';
 import { byteLevelTokenizer } from './byte-level.ts';
-import { loadTokenizer } from './index.ts';
 import { createTokenizer, type Tokenizer } from './tokenizer.ts';
+import { loadTokenizer } from '../../test/by-path.ts';
 
 /** The code that an action fails with. */
 function codeOf(action: () => unknown): string {

@@ -1,9 +1,10 @@
 import type { Engine } from '../engine/engine.ts';
 import type { Prompt } from '../engine/generate.ts';
 import { EngineError } from '../errors.ts';
+import { writePredictor } from '../loaders/files.ts';
 import { sha256 } from '../loaders/fs.ts';
 import { hashCheckpoint, sampleCheckpoint } from '../loaders/identity.ts';
-import { predictorBeside, writePredictor } from '../loaders/predictor.ts';
+import { predictorBeside } from '../loaders/names.ts';
 import { makesZeros } from '../ops/activation.ts';
 import {
   type OperatingPoint,
@@ -134,8 +135,8 @@ export async function train(engine: Engine, options: TrainOptions): Promise<Trai
   const windows = scoredWindows(split.heldOut, window, 2 * scored);
   const middle = Math.ceil(windows.length / 2);
   const [tuning, reporting] = [windows.slice(0, middle), windows.slice(middle)];
-  const modelHash = await hashCheckpoint(engine.path);
-  const modelSample = await sampleCheckpoint(engine.path);
+  const modelHash = await hashCheckpoint(engine.files);
+  const modelSample = await sampleCheckpoint(engine.files);
   const textHash = await sha256([new Uint8Array(ids.buffer, ids.byteOffset, ids.byteLength)]);
 
   const progress = new Progress(options.onProgress);

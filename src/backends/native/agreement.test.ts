@@ -17,7 +17,7 @@ import { addOp } from '../../ops/elementwise.ts';
 import { linear, linearOp } from '../../ops/linear.ts';
 import { Recorder } from '../../program.ts';
 import type { DType, Tensor } from '../../tensor.ts';
-import { firstThatOpens } from '../index.ts';
+import { firstThatOpens } from '../open.ts';
 import { reference } from '../reference/index.ts';
 import { type Addon, loadAddon } from './addon.ts';
 import { disagreements, type Vocabulary } from './agreement.ts';

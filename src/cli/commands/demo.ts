@@ -1,4 +1,4 @@
-import { Engine, type OpenOptions } from '../../engine/engine.ts';
+import { Engine, type OpenOptions } from '../../engine/local.ts';
 import type { GenerateResult, Prompt } from '../../engine/generate.ts';
 import { type Agreement, measureAgreement } from '../../eval/agreement.ts';
 import { command } from '../command.ts';

@@ -1,4 +1,5 @@
-import { inspect, type Inspection } from '../../engine/inspect.ts';
+import type { Inspection } from '../../engine/inspect.ts';
+import { inspect } from '../../engine/local.ts';
 import { command } from '../command.ts';
 import { bytes, facts, percent } from '../layout.ts';
 

@@ -8,12 +8,12 @@ import { codeOf } from '../../../test/code-of.ts';
 import { encodeGguf } from '../../../test/gguf-file.ts';
 import type { Backend } from '../../backend.ts';
 import { openBackend } from '../../backends/index.ts';
-import { Engine } from '../../engine/engine.ts';
+import { Engine } from '../../engine/local.ts';
 import type { Description } from '../../model.ts';
-import { type Checkpoint, loadCheckpoint } from '../checkpoint.ts';
+import type { Checkpoint } from '../checkpoint.ts';
 import { openFile } from '../fs.ts';
-import { hashCheckpoint } from '../identity.ts';
 import { readGguf } from './reader.ts';
+import { loadCheckpoint, hashCheckpoint } from '../../../test/by-path.ts';
 
 const parity = fileURLToPath(new URL('../../../test/data/parity/', import.meta.url));
 let folder: string;

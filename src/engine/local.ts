@@ -1,0 +1,44 @@
+import { backends } from '../backends/index.ts';
+import { locateModel } from '../hub/pull.ts';
+import { bundledModel } from '../loaders/bundled.ts';
+import { modelFiles, openFile } from '../loaders/fs.ts';
+import type { Folder, ModelFiles, Source } from '../source.ts';
+import { Engine as CoreEngine, type OpenOptions as CoreOptions } from './engine.ts';
+import { inspect as inspectFiles, type Inspection } from './inspect.ts';
+
+export interface OpenOptions extends Omit<CoreOptions, 'backends' | 'predictor'> {
+  /** What may run it, fastest first. Default: all of Node's. */
+  readonly backends?: CoreOptions['backends'];
+  /**
+   * Path of a predictor file. Default: `predictor.safetensors` in the model's folder; of NAME.gguf,
+   * `NAME.predictor.safetensors` beside it.
+   */
+  readonly predictor?: string | Source;
+}
+
+/** A model of this machine, open and ready: `await using engine = await Engine.open('books-6m')`. */
+export class Engine extends CoreEngine {
+  /**
+   * Open a bundled model by name, a checkpoint folder, a GGUF file, or a model of the hub that was pulled.
+   * Everything that can be refused is refused here: options, files, memory.
+   */
+  static override async open(
+    model: string | Folder | ModelFiles,
+    { predictor, ...options }: OpenOptions = {},
+  ): Promise<Engine> {
+    const files = typeof model === 'string' ? await localFiles(model) : model;
+    const open = (source?: Source): Promise<Engine> =>
+      super.open(files, { backends, ...options, ...(source && { predictor: source }) });
+    if (typeof predictor !== 'string') return await open(predictor);
+    await using source = await openFile(predictor);
+    return await open(source);
+  }
+}
+
+/** What a model is, by its name or path, from its files' headers, as `inspect` of the core tells it. */
+export const inspect = async (model: string | Folder | ModelFiles): Promise<Inspection> =>
+  await inspectFiles(typeof model === 'string' ? await localFiles(model) : model);
+
+/** The files of a bundled model, of a path, or of a model of the hub that was pulled. */
+const localFiles = async (model: string): Promise<ModelFiles> =>
+  await modelFiles(bundledModel(model) ?? (await locateModel(model)), model);
