@@ -52,6 +52,7 @@ class Play implements Disposable {
     this.batch = new Batch(backend, checkpoint, {
       ...{ method: this.#given, policy, keys },
       ...{ capacity: Math.min(context, 128), sequences: 3 },
+      programs: { bytes: 0, anyway: 4 },
     });
     const neurons = Array.from({ length: description.neurons }, (_, n) => n);
     for (let layer = 0; layer < description.layers; layer++)
@@ -98,7 +99,7 @@ class Play implements Disposable {
     this.#chooseAny();
     const [id, target] = [this.#ids(1), this.#ids(1)];
     const options = { logits: 'all', measure: 'loss' } as const;
-    const step = await this.batch.extend('loss', rowsOf(text, id), options, {
+    const step = await this.batch.extend(rowsOf(text, id), options, {
       method: this.#given,
       expected: target,
     });

@@ -6,6 +6,7 @@ import type { CacheType } from '../ops/attention.ts';
 import type { Sparsity } from '../sparsity.ts';
 import { dense } from '../sparsity/dense.ts';
 import type { BreakEven } from './break-even.ts';
+import { type ProgramBounds, Programs, type Recipe } from './programs.ts';
 import {
   cacheShape,
   denseBytes,
@@ -16,9 +17,6 @@ import {
   type StepUsage,
 } from './step.ts';
 import type { StepTimes } from './step-times.ts';
-
-/** Recorded programs kept beside those of decode steps: full chunks, and the latest odd chunk lengths. */
-const keptPrograms = 5;
 
 /** Rows of one prefill run, at most; a longer prompt takes several. */
 const chunkRows = 256;
@@ -37,6 +35,8 @@ export interface BatchSetup {
   readonly keys?: StepOptions['keys'];
   /** Type of keys and values in the cache. Default f32. */
   readonly cacheType?: CacheType;
+  /** How many recorded steps stay. Default: a quarter GiB of scratch, and eight at least. */
+  readonly programs?: ProgramBounds;
 }
 
 /** One row a token: what it is, and the text it extends. */
@@ -70,8 +70,7 @@ export class Batch implements Disposable {
   /** Tokens of each text that have keys and values of all heads; the step that left out what others lack. */
   readonly #complete: Int32Array;
   readonly #leftOut = new Map<number, StepProgram>();
-  /** Least recently used first. */
-  #programs: { kind: string; rows: number; method: Sparsity; step: StepProgram }[] = [];
+  readonly #programs: Programs;
   #decode: StepProgram | undefined;
 
   constructor(backend: Backend, model: Model, setup: BatchSetup) {
@@ -89,6 +88,13 @@ export class Batch implements Disposable {
     this.#kept = new Int32Array(sequences);
     this.#complete = new Int32Array(sequences);
     this.#capacity = capacity;
+    this.#programs = new Programs(
+      (recipe) => this.#record(recipe),
+      async (step) => {
+        for (const [text, by] of this.#leftOut) if (by === step) await this.#settle(text);
+      },
+      setup.programs,
+    );
   }
 
   /** Texts there is room for. */
@@ -165,7 +171,7 @@ export class Batch implements Disposable {
     let step: StepProgram | undefined;
     for (const tokens of this.chunks(sequence, ids)) {
       signal?.throwIfAborted();
-      step = await this.extend('prefill', rowsOf(sequence, tokens), { logits: 'last' });
+      step = await this.extend(rowsOf(sequence, tokens), { logits: 'last' });
     }
     return step!.logits();
   }
@@ -208,7 +214,7 @@ export class Batch implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const { step } of this.#programs) step[Symbol.dispose]();
+    this.#programs[Symbol.dispose]();
     this.#release();
   }
 
@@ -223,13 +229,12 @@ export class Batch implements Disposable {
   }
 
   /**
-   * Run a step of these rows: by `dense`, or by the `method` of a decode step. Steps of one kind, number
-   * of rows and method are recorded once; `expected` is what the measure compares with.
+   * Run a step of these rows: by `dense`, or by the `method` of a decode step. Steps that are alike in
+   * method, options and number of rows are recorded once; `expected` is what the measure compares with.
    */
   async extend(
-    kind: string,
     rows: Rows,
-    options: Omit<StepOptions, 'rows' | 'limits'>,
+    { logits, measure, hidden = false }: Pick<StepOptions, 'logits' | 'measure' | 'hidden'>,
     run: { method?: Sparsity } & Pick<StepRun, 'expected' | 'timed'> = {},
   ): Promise<StepProgram> {
     const { layout } = this.cache;
@@ -251,7 +256,8 @@ export class Batch implements Disposable {
         throw new EngineError('INTERNAL', `a step adds ${added} tokens, more than it may`);
     }
     const { method, ...rest } = run;
-    const step = await this.#program(kind, rows.tokens.length, options, method ?? dense);
+    const recipe = { method: method ?? dense, rows: rows.tokens.length, logits, measure, hidden };
+    const { step } = this.#programs.find(recipe) ?? (await this.#programs.record(recipe));
     if (method) this.#decode = step;
     for (const text of texts) if (this.#leftOut.get(text) !== step) await this.#settle(text);
     const complete = rows.sequences.map((text) => this.#complete[text]);
@@ -286,39 +292,17 @@ export class Batch implements Disposable {
         'BAD_REQUEST',
         `batch: ${ids.length} ids for texts ${rows.sequences.join(', ')}, expected one id for each of different texts`,
       );
-    return this.extend('decode', rows, { logits: 'all' }, run);
+    return this.extend(rows, { logits: 'all' }, run);
   }
 
-  /** The recorded step, recording it when it is new. */
-  async #program(
-    kind: string,
-    rows: number,
-    options: Omit<StepOptions, 'rows' | 'limits'>,
-    method: Sparsity,
-  ): Promise<StepProgram> {
-    const at = this.#programs.findIndex(
-      (p) => p.kind === kind && p.rows === rows && p.method === method,
-    );
-    if (at >= 0) {
-      const [known] = this.#programs.splice(at, 1);
-      this.#programs.push(known);
-      return known.step;
-    }
-    const limits = await this.#breakEven?.at(method, rows);
-    const step = new StepProgram(this.#backend, this.#model, this.cache, method, {
+  async #record({ method, measure, ...options }: Recipe): Promise<StepProgram> {
+    const limits = await this.#breakEven?.at(method, options.rows);
+    return new StepProgram(this.#backend, this.#model, this.cache, method, {
       ...options,
-      rows,
       limits,
-      ...(this.#keys ? { keys: this.#keys } : {}),
+      ...(measure && { measure }),
+      ...(this.#keys && { keys: this.#keys }),
     });
-    this.#programs.push({ kind, rows, method, step });
-    const others = this.#programs.filter((p) => p.kind !== 'decode');
-    if (others.length > keptPrograms) {
-      for (const [text, by] of this.#leftOut) if (by === others[0].step) await this.#settle(text);
-      others[0].step[Symbol.dispose]();
-      this.#programs = this.#programs.filter((p) => p !== others[0]);
-    }
-    return step;
   }
 
   #expectAdmitted(sequence: number): void {

@@ -59,7 +59,6 @@ export class Session implements Disposable {
     let done = 0;
     for (const chunk of this.#batch.chunks(this.#text, ids)) {
       const step = await this.#batch.extend(
-        'score',
         rowsOf(this.#text, chunk),
         { logits: 'all', measure: 'loss' },
         { expected: targets.subarray(done, done + chunk.length) },
@@ -72,7 +71,7 @@ export class Session implements Disposable {
 
   /** Hidden states and logits of dense prefill, all rows in one run. */
   async inspect(ids: Int32Array): Promise<{ hidden: Float32Array[]; logits: Float32Array }> {
-    const step = await this.#batch.extend('inspect', rowsOf(this.#text, ids), {
+    const step = await this.#batch.extend(rowsOf(this.#text, ids), {
       logits: 'all',
       hidden: true,
     });
@@ -116,7 +115,6 @@ export class Session implements Disposable {
     expected: Int32Array | Float32Array,
   ): Promise<StepProgram> {
     return this.#batch.extend(
-      measure,
       rowsOf(this.#text, Int32Array.of(id)),
       { logits: 'all', measure },
       { method: this.#method, expected },

@@ -159,6 +159,11 @@ export class StepProgram implements Disposable {
     this.#program = backend.compile(g.finish());
   }
 
+  /** Bytes of scratch it keeps for its runs. */
+  get scratchBytes(): number {
+    return this.#program.recording.scratchBytes;
+  }
+
   /** Run with T tokens at T positions of their texts. */
   async run(rows: StepRun): Promise<void> {
     const { expected, timed } = rows;
