@@ -11,7 +11,7 @@ import os from 'node:os';
 import { parseArgs } from 'node:util';
 import type { Backend, Program } from '../src/backend.ts';
 import { openNative } from '../src/backends/native/index.ts';
-import { hostTensor, rowWriter, u32 } from '../src/host.ts';
+import { hostTensor, rowWriter, u32 } from '../src/rows.ts';
 import { attention } from '../src/ops/attention.ts';
 import { Inputs } from '../src/ops/cases.ts';
 import { add } from '../src/ops/elementwise.ts';

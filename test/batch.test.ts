@@ -12,9 +12,9 @@ import { reference } from '../src/backends/reference/index.ts';
 import { Engine } from '../src/engine/local.ts';
 import type { Batch } from '../src/engine/batch.ts';
 import type { Limits, Sparsity } from '../src/sparsity.ts';
-import { codeOf } from './code-of.ts';
-import { backendsThatOpen } from './opens.ts';
-import { randomPredictor } from './random-predictor.ts';
+import { codeOf } from './support/code-of.ts';
+import { backendsThatOpen } from './support/opens.ts';
+import { randomPredictor } from './support/random-predictor.ts';
 
 const folder = fileURLToPath(new URL('data/parity/', import.meta.url));
 const steps = 3;

@@ -8,7 +8,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, onTestFailed, onTestFinished, test } from 'vitest';
-import { isBuilt, program } from './built.ts';
+import { isBuilt, program } from './support/built.ts';
 
 const { stdout: version } = spawnSync('script', ['--version'], { encoding: 'utf8' });
 const hasTerminal = (version as string | null)?.includes('util-linux') ?? false;

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Engine, type Message } from '../src/index.ts';
 import type { Session } from '../src/engine/session.ts';
 import { turnEnd } from '../src/engine/turn-end.ts';
-import { tinyModel } from './tiny-model.ts';
+import { tinyModel } from './support/tiny-model.ts';
 
 const template = `{% for m in messages %}{{ m.role }}: {{ m.content }}
 {% endfor %}{% if add_generation_prompt %}assistant:{% endif %}`;

@@ -14,11 +14,11 @@ import type { GenerateResult } from '../src/engine/generate.ts';
 import type { Inspection } from '../src/engine/inspect.ts';
 import type { VerifyResult } from '../src/eval/verify.ts';
 import { type ErrorCode, errorCodes } from '../src/errors.ts';
-import { f32, hostTensor } from '../src/host.ts';
+import { f32, hostTensor } from '../src/rows.ts';
 import { writePredictor } from '../src/loaders/files.ts';
 import type { SitePredictor } from '../src/predictor.ts';
-import { isBuilt, program } from './built.ts';
-import { type Around, dejavu, dejavuJson } from './dejavu.ts';
+import { isBuilt, program } from './support/built.ts';
+import { type Around, dejavu, dejavuJson } from './support/dejavu.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const bundled = join(root, 'models/books-6m');

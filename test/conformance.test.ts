@@ -3,7 +3,7 @@ import type { Backend, Program } from '../src/backend.ts';
 import { firstThatOpens } from '../src/backends/open.ts';
 import { native, openNative } from '../src/backends/native/index.ts';
 import { reference } from '../src/backends/reference/index.ts';
-import { f32, hostTensor, u32 } from '../src/host.ts';
+import { f32, hostTensor, u32 } from '../src/rows.ts';
 import type { Case, HostTensor, Op } from '../src/op.ts';
 import { attentionOp } from '../src/ops/attention.ts';
 import { Inputs, output } from '../src/ops/cases.ts';

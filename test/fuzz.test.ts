@@ -15,8 +15,8 @@ import { familyOf } from '../src/models/index.ts';
 import { Inputs } from '../src/ops/cases.ts';
 import type { Source } from '../src/source.ts';
 import { ggufTokenizer } from '../src/tokenizer/gguf.ts';
-import { asGguf } from './as-gguf.ts';
-import { encodeGguf } from './gguf-file.ts';
+import { asGguf } from './support/as-gguf.ts';
+import { encodeGguf } from './support/gguf-file.ts';
 
 const runs = Number(process.env.DEJAVU_FUZZ ?? 3000);
 const seed = Number(process.env.DEJAVU_FUZZ_SEED ?? 1);

@@ -25,7 +25,7 @@ import { run } from '../src/cli/run.ts';
 import { Engine } from '../src/engine/local.ts';
 import type { GenerateResult } from '../src/engine/generate.ts';
 import { pull, type PullOptions, type PullResult } from '../src/hub/pull.ts';
-import { asGguf } from './as-gguf.ts';
+import { asGguf } from './support/as-gguf.ts';
 import {
   commit,
   gitHash,
@@ -34,7 +34,7 @@ import {
   type Repository,
   sha256,
   startHub,
-} from './hub-server.ts';
+} from './support/hub-server.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const checkpoint = join(root, 'test/data/parity/llama');

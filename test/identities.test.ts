@@ -8,8 +8,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Engine } from '../src/engine/local.ts';
 import { makesZeros } from '../src/ops/activation.ts';
 import type { Sparsity } from '../src/sparsity.ts';
-import { backendsThatOpen } from './opens.ts';
-import { randomPredictor } from './random-predictor.ts';
+import { backendsThatOpen } from './support/opens.ts';
+import { randomPredictor } from './support/random-predictor.ts';
 
 const folder = fileURLToPath(new URL('data/parity/', import.meta.url));
 const ids = Int32Array.from({ length: 14 }, (_, i) => (i * 37 + 5) % 331);

@@ -7,9 +7,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { argmax } from '../src/engine/sampler.ts';
 import type { EvaluateResult } from '../src/eval/evaluate.ts';
 import { type ChatResult, Engine, type GenerateResult, type OpenOptions } from '../src/index.ts';
-import { dejavu, dejavuJson } from './dejavu.ts';
-import { textsOf } from './svg-texts.ts';
-import { tinyModel } from './tiny-model.ts';
+import { dejavu, dejavuJson } from './support/dejavu.ts';
+import { textsOf } from './support/svg-texts.ts';
+import { tinyModel } from './support/tiny-model.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'dejavu-keeping-'));

@@ -14,7 +14,7 @@ import { full } from '../src/kv/full.ts';
 import { policies } from '../src/kv/index.ts';
 import { dense } from '../src/sparsity/dense.ts';
 import { type Given, given } from '../src/sparsity/given.ts';
-import { backendsThatOpen } from './opens.ts';
+import { backendsThatOpen } from './support/opens.ts';
 
 const folder = fileURLToPath(new URL('data/parity/', import.meta.url));
 const opens = await backendsThatOpen('kv');

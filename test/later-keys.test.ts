@@ -16,7 +16,7 @@ import { backlogRows } from '../src/ops/backlog.ts';
 import { Inputs } from '../src/ops/cases.ts';
 import type { Sparsity } from '../src/sparsity.ts';
 import { type Given, given } from '../src/sparsity/given.ts';
-import { backendsThatOpen } from './opens.ts';
+import { backendsThatOpen } from './support/opens.ts';
 
 const folder = fileURLToPath(new URL('data/parity/', import.meta.url));
 

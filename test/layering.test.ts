@@ -22,7 +22,7 @@ const ground = ['errors', 'tensor', 'float16'];
 const contracts = [
   ...['op', 'program', 'backend', 'selector', 'kv', 'model', 'predictor', 'sparsity', 'source'],
 ];
-const below = [...ground, ...contracts.map((name) => `${name}.ts`), 'host'];
+const below = [...ground, ...contracts.map((name) => `${name}.ts`), 'random', 'rows'];
 
 const contract: Layer = {
   may: [...ground, ...contracts.map((name) => `${name}.ts`)],
@@ -36,10 +36,11 @@ const layers: Readonly<Record<string, Layer>> = {
   errors: { may: [], rule: 'errors imports nothing.' },
   float16: { may: [], rule: 'float16 imports nothing.' },
   tensor: { may: ['errors'], rule: 'tensor imports nothing but errors.' },
-  host: {
+  rows: {
     may: ['op.ts', 'float16', 'tensor'],
-    rule: 'host is arrays in memory: it knows tensors and nothing that computes.',
+    rule: 'rows are arrays in memory: they know tensors and nothing that computes.',
   },
+  random: { may: [], rule: 'random imports nothing.' },
   ops: {
     may: below,
     rule: 'An operation knows tensors and programs: no backend, model, policy or method.',
@@ -58,10 +59,6 @@ const layers: Readonly<Record<string, Layer>> = {
     may: [...below, 'models'],
     rule: 'loaders turn files into weights; of other layers they know the table of families alone.',
   },
-  svg: {
-    may: ['errors', 'loaders'],
-    rule: 'svg draws figures and writes files; it knows nothing of what the figures are.',
-  },
   hub: {
     may: [...below, 'loaders'],
     rule: 'hub turns an id into files of this machine; of other layers it knows how files are read.',
@@ -79,7 +76,7 @@ const layers: Readonly<Record<string, Layer>> = {
     rule: 'Imports point down: train knows the engine, and no evaluation, bench or command.',
   },
   eval: {
-    may: [...below, 'engine', 'kv', 'loaders', 'sparsity', 'svg', 'tokenizer'],
+    may: [...below, 'engine', 'kv', 'loaders', 'sparsity', 'tokenizer'],
     rule: 'Imports point down: eval knows the engine, and no training, bench or command.',
   },
   quantize: {
@@ -87,13 +84,17 @@ const layers: Readonly<Record<string, Layer>> = {
     rule: 'Imports point down: quantize measures with eval, and knows no training, bench or command.',
   },
   bench: {
-    may: [...below, 'backends', 'engine', 'kv', 'loaders', 'ops', 'sparsity', 'svg', 'train'],
+    may: [...below, 'backends', 'engine', 'kv', 'loaders', 'ops', 'sparsity', 'train'],
     rule: 'Imports point down: bench knows no evaluation and no command.',
+  },
+  plot: {
+    may: ['errors', 'bench', 'eval', 'kv', 'loaders'],
+    rule: 'plot draws results that others measured: what measures knows no picture.',
   },
   cli: {
     may: [
       ...below,
-      ...['backends', 'bench', 'engine', 'eval', 'hub', 'kv', 'quantize', 'sparsity', 'svg'],
+      ...['backends', 'bench', 'engine', 'eval', 'hub', 'kv', 'plot', 'quantize', 'sparsity'],
       'train',
     ],
     rule: 'A command turns argv into an engine call and a result into text: it reads no weight, records no op.',

@@ -17,9 +17,9 @@ import { Inputs } from '../src/ops/cases.ts';
 import type { PredictorFile, PredictorType, SitePredictor } from '../src/predictor.ts';
 import { quantize, type QuantizeOptions, type QuantizeResult } from '../src/quantize/quantize.ts';
 import { formatOf, modelTypes } from '../src/tensor.ts';
-import { asGguf } from './as-gguf.ts';
-import { codeOf } from './code-of.ts';
-import { backendsThatOpen } from './opens.ts';
+import { asGguf } from './support/as-gguf.ts';
+import { codeOf } from './support/code-of.ts';
+import { backendsThatOpen } from './support/opens.ts';
 import { loadCheckpoint, hashCheckpoint } from './by-path.ts';
 
 const parity = fileURLToPath(new URL('data/parity/', import.meta.url));

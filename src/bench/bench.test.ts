@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
-import { codeOf } from '../../test/code-of.ts';
+import { codeOf } from '../../test/support/code-of.ts';
 import type { Backend } from '../backend.ts';
 import { reference } from '../backends/reference/index.ts';
 import { type BenchOptions, benchSubject, type BenchRun } from './bench.ts';

@@ -1,5 +1,5 @@
 import { f32ToF16 } from '../float16.ts';
-import { uniform } from '../engine/sampler.ts';
+import { uniform } from '../random.ts';
 import { layoutNamed } from '../loaders/gguf/types.ts';
 import { size } from '../tensor.ts';
 

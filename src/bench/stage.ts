@@ -1,5 +1,5 @@
 import type { Batch } from '../engine/batch.ts';
-import { uniform } from '../engine/sampler.ts';
+import { uniform } from '../random.ts';
 import type { StepTimes } from '../engine/step-times.ts';
 import type { Usage } from '../engine/usage.ts';
 import { budgetOf } from '../kv/parts/budget.ts';

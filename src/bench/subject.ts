@@ -1,9 +1,9 @@
 import type { Backend } from '../backend.ts';
 import type { Engine } from '../engine/engine.ts';
 import { findMethod } from '../engine/method.ts';
-import { uniform } from '../engine/sampler.ts';
+import { uniform } from '../random.ts';
 import type { Model } from '../engine/step.ts';
-import { hostTensor, rowWriter } from '../host.ts';
+import { hostTensor, rowWriter } from '../rows.ts';
 import type { WeightType } from '../loaders/convert.ts';
 import { syntheticCheckpoint, type SyntheticOptions } from '../loaders/synthetic.ts';
 import type { Description } from '../model.ts';

@@ -1,5 +1,5 @@
 import { EngineError } from '../errors.ts';
-import { savePicture } from '../svg.ts';
+import { savePicture } from '../plot/svg.ts';
 
 /** Save a picture; returns what went wrong, as the figures are to be printed even so. */
 export async function draw(path: string, svg: string): Promise<EngineError | undefined> {

@@ -4,7 +4,7 @@ import { peers } from '../bench/peers/index.ts';
 import type { BreakEvenRule } from '../engine/break-even.ts';
 import { cacheTypes } from '../engine/keeping.ts';
 import { policies } from '../kv/index.ts';
-import { methods as quantizeMethods } from '../quantize/methods.ts';
+import { roundings } from '../quantize/roundings.ts';
 import { methods } from '../sparsity/index.ts';
 import { predictorTypes, usualType } from '../predictor.ts';
 import { modelTypes } from '../tensor.ts';
@@ -314,7 +314,7 @@ export const quantizeFlags = {
   output: flag('-o, --output <folder>', 'folder to make', text),
   method: flag(
     '--method <name>',
-    `${quantizeMethods.map(({ name }) => name).join(', ')} (default: gptq where there is a --text, else rtn)`,
+    `${roundings.map(({ name }) => name).join(', ')} (default: gptq where there is a --text, else rtn)`,
     text,
   ),
   text: flag(

@@ -8,7 +8,7 @@ import { type Site, wrap } from '../selector.ts';
 import type { Limits, Sparsity } from '../sparsity.ts';
 import { carryAbove } from '../sparsity/parts/carry.ts';
 import { byteLength, type Tensor } from '../tensor.ts';
-import { uniform } from './sampler.ts';
+import { uniform } from '../random.ts';
 import { cacheShape, type Model } from './step.ts';
 
 /**

@@ -1,4 +1,5 @@
 import { EngineError } from '../errors.ts';
+import { uniform } from '../random.ts';
 
 export interface SamplingOptions {
   /** 0 is greedy: the likeliest id, the first of equals. Default 0.8. */
@@ -167,29 +168,4 @@ function softmax(ids: Uint32Array, logits: Float32Array, temperature: number): F
   const weights = Float64Array.from(ids, (id) => Math.exp((logits[id] - peak) / temperature));
   const total = weights.reduce((a, b) => a + b, 0);
   return weights.map((w) => w / total);
-}
-
-/** Uniform numbers in [0, 1) from a seed (splitmix-seeded xoshiro128**). */
-export function uniform(seed: number): () => number {
-  let mix = (seed >>> 0) ^ Math.floor(seed / 2 ** 32);
-  const next = (): number => {
-    mix = (mix + 0x9e3779b9) | 0;
-    let z = mix;
-    z = Math.imul(z ^ (z >>> 16), 0x85ebca6b);
-    z = Math.imul(z ^ (z >>> 13), 0xc2b2ae35);
-    return z ^ (z >>> 16);
-  };
-  let [a, b, c, d] = [next(), next(), next(), next()];
-  return () => {
-    const product = Math.imul(b, 5);
-    const result = Math.imul((product << 7) | (product >>> 25), 9);
-    const shifted = b << 9;
-    c ^= a;
-    d ^= b;
-    b ^= c;
-    a ^= d;
-    c ^= shifted;
-    d = (d << 11) | (d >>> 21);
-    return (result >>> 0) / 2 ** 32;
-  };
 }

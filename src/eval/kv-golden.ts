@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import type { Engine } from '../engine/engine.ts';
 import { EngineError } from '../errors.ts';
-import { f32, i32 } from '../host.ts';
+import { f32, i32 } from '../rows.ts';
 import { createPolicy } from '../kv/parts/budget.ts';
 import { policies } from '../kv/index.ts';
 import { fileExists, openFolder } from '../loaders/fs.ts';

@@ -2,7 +2,7 @@ import type { Engine } from '../engine/engine.ts';
 import { argmax } from '../engine/sampler.ts';
 import { Usage } from '../engine/usage.ts';
 import { EngineError } from '../errors.ts';
-import { f32, i32 } from '../host.ts';
+import { f32, i32 } from '../rows.ts';
 import type { HostTensor } from '../op.ts';
 import { dense } from '../sparsity/dense.ts';
 import { given } from '../sparsity/given.ts';

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Backend } from '../backend.ts';
 import { reference } from '../backends/reference/index.ts';
 import { EngineError } from '../errors.ts';
-import { f32, hostTensor, rowReader, rowWriter } from '../host.ts';
+import { f32, hostTensor, rowReader, rowWriter } from '../rows.ts';
 import type { HostTensor } from '../op.ts';
 import { modelTypes, size, type Tensor } from '../tensor.ts';
 import type { FileType, WeightType } from './convert.ts';

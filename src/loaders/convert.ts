@@ -1,6 +1,6 @@
 import { EngineError } from '../errors.ts';
 import { f16ToF32, f32ToF16 } from '../float16.ts';
-import { hostTensor, rowWriter } from '../host.ts';
+import { hostTensor, rowWriter } from '../rows.ts';
 import type { QuantizedType } from '../tensor.ts';
 
 /** Types weights have in files. */

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { asGguf } from '../../test/as-gguf.ts';
+import { asGguf } from '../../test/support/as-gguf.ts';
 import type { Entry } from './entry.ts';
 import { openFolder } from './fs.ts';
 import { openGguf } from './gguf/open.ts';

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { EngineError } from '../errors.ts';
-import { f32, hostTensor } from '../host.ts';
+import { f32, hostTensor } from '../rows.ts';
 import type { Description } from '../model.ts';
 import type { HostTensor } from '../op.ts';
 import { type PredictorFile, predictorTypes, type SitePredictor, siteType } from '../predictor.ts';

@@ -7,7 +7,7 @@ import type { Backend } from '../backend.ts';
 import { reference } from '../backends/reference/index.ts';
 import type { WeightType } from './convert.ts';
 import { quantize } from '../quantize/quantize.ts';
-import { codeOf } from '../../test/code-of.ts';
+import { codeOf } from '../../test/support/code-of.ts';
 import {
   loadCheckpoint,
   hashCheckpoint,

@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import type { Backend } from '../backend.ts';
 import { EngineError } from '../errors.ts';
-import { rowReader } from '../host.ts';
+import { rowReader } from '../rows.ts';
 import type { WeightSpec } from '../model.ts';
 import type { HostTensor } from '../op.ts';
 import {

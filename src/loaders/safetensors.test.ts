@@ -3,13 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { hostTensor, rowWriter, u32 } from '../host.ts';
+import { hostTensor, rowWriter, u32 } from '../rows.ts';
 import type { HostTensor } from '../op.ts';
 import type { Source } from '../source.ts';
 import { readSafetensors, writeSafetensors } from './files.ts';
 import { openFolder } from './fs.ts';
 import { encodeTensors, openTensors, readHeader, readTensors } from './safetensors.ts';
-import { codeOf } from '../../test/code-of.ts';
+import { codeOf } from '../../test/support/code-of.ts';
 
 let folder: string;
 beforeAll(async () => void (folder = await mkdtemp(join(tmpdir(), 'safetensors-'))));

@@ -1,7 +1,8 @@
 import type { Backend } from '../backend.ts';
-import { hostTensor, rowWriter } from '../host.ts';
+import { hostTensor, rowWriter } from '../rows.ts';
 import type { Description, WeightSpec } from '../model.ts';
 import { familyOf } from '../models/index.ts';
+import { mulberry32 } from '../random.ts';
 import { rowBytes } from '../tensor.ts';
 import { type Checkpoint, checkpointOf } from './checkpoint.ts';
 import type { WeightType } from './convert.ts';
@@ -40,7 +41,7 @@ export function syntheticCheckpoint(
   expectFit('synthetic model', weightBytes, memoryLimit);
   expect?.(family.describe(config), weightBytes);
 
-  const uniform = generator(seed);
+  const uniform = mulberry32(seed);
   const blocks = new Map<string, Block>();
   const weights = new StoredWeights(backend, dtype, family.constants(config));
   try {
@@ -108,15 +109,4 @@ function randomRows(
     write(row, values);
   }
   return { bytes: rows.bytes, squares: rowSquares(rows) };
-}
-
-/** Uniform in [0, 1), the same sequence for a seed everywhere (mulberry32). */
-function generator(seed: number): () => number {
-  let state = seed | 0;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
 }

@@ -1,6 +1,6 @@
 import type { Backend } from '../backend.ts';
 import { EngineError } from '../errors.ts';
-import { rowReader } from '../host.ts';
+import { rowReader } from '../rows.ts';
 import type { Weights, WeightSpec } from '../model.ts';
 import type { HostTensor } from '../op.ts';
 import { byteLength, slice, type Tensor } from '../tensor.ts';

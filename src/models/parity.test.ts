@@ -2,7 +2,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import type { Backend, BackendFactory, Program } from '../backend.ts';
 import { backends } from '../backends/index.ts';
-import { f32, i32 } from '../host.ts';
+import { f32, i32 } from '../rows.ts';
 import { createCache } from '../kv/cache.ts';
 import { full } from '../kv/full.ts';
 import { unmoved } from '../kv/parts/layout.ts';

@@ -1,4 +1,4 @@
-import { hostTensor, i32 } from '../host.ts';
+import { hostTensor, i32 } from '../rows.ts';
 import type { Case, HostTensor } from '../op.ts';
 import type { AttentionOperand, AttentionParam, CacheType } from './attention.ts';
 import { Inputs, output } from './cases.ts';

@@ -1,4 +1,4 @@
-import { hostTensor, i32, u32 } from '../host.ts';
+import { hostTensor, i32, u32 } from '../rows.ts';
 import type { Op } from '../op.ts';
 import type { Recorder } from '../program.ts';
 import { rowBytes, type Tensor } from '../tensor.ts';

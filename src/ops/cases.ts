@@ -1,5 +1,6 @@
-import { f32, hostTensor, i32, rowWriter, u32 } from '../host.ts';
+import { f32, hostTensor, i32, rowWriter, u32 } from '../rows.ts';
 import type { HostTensor } from '../op.ts';
+import { mulberry32 } from '../random.ts';
 import type { DType } from '../tensor.ts';
 
 /** What rounding both factors to bf16 may change, as a share of the output's largest magnitude. */
@@ -7,18 +8,11 @@ export const tileTolerance = 4e-3;
 
 /** Inputs for op cases, the same on every machine: each call continues one seeded sequence. */
 export class Inputs {
-  #state: number;
+  /** Uniform in [0, 1). */
+  readonly uniform: () => number;
 
   constructor(seed: number) {
-    this.#state = seed;
-  }
-
-  /** Uniform in [0, 1) (mulberry32). */
-  uniform(): number {
-    this.#state = (this.#state + 0x6d2b79f5) | 0;
-    let t = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+    this.uniform = mulberry32(seed);
   }
 
   /** Numbers in [-1, 1), encoded as `dtype`. */

@@ -1,4 +1,4 @@
-import { f32, i32, rowReader } from '../host.ts';
+import { f32, i32, rowReader } from '../rows.ts';
 import type { Op } from '../op.ts';
 import type { Recorder } from '../program.ts';
 import { rowBytes, type Tensor } from '../tensor.ts';

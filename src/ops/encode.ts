@@ -1,4 +1,4 @@
-import { f32, hostTensor, rowWriter } from '../host.ts';
+import { f32, hostTensor, rowWriter } from '../rows.ts';
 import type { Op } from '../op.ts';
 import type { Recorder } from '../program.ts';
 import type { DType, Tensor } from '../tensor.ts';

@@ -1,4 +1,4 @@
-import { hostTensor, i32 } from '../host.ts';
+import { hostTensor, i32 } from '../rows.ts';
 import type { HostTensor } from '../op.ts';
 import type { CacheType } from './attention.ts';
 import { Inputs } from './cases.ts';

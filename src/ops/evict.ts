@@ -1,5 +1,5 @@
 import { EngineError } from '../errors.ts';
-import { f32, i32 } from '../host.ts';
+import { f32, i32 } from '../rows.ts';
 import type { HostTensor, Op } from '../op.ts';
 import type { Recorder } from '../program.ts';
 import { rowBytes, type Tensor } from '../tensor.ts';

@@ -1,5 +1,5 @@
 import { EngineError } from '../errors.ts';
-import { f32, rowReader } from '../host.ts';
+import { f32, rowReader } from '../rows.ts';
 import type { Case, Op, Read } from '../op.ts';
 import type { Recorder } from '../program.ts';
 import { isQuantized, rowBytes, type Tensor } from '../tensor.ts';

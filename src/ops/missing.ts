@@ -1,5 +1,5 @@
 import { EngineError } from '../errors.ts';
-import { f32, hostTensor, i32, rowReader, rowWriter } from '../host.ts';
+import { f32, hostTensor, i32, rowReader, rowWriter } from '../rows.ts';
 import type { Case, HostTensor, Op } from '../op.ts';
 import type { Recorder } from '../program.ts';
 import { isQuantized, type Tensor } from '../tensor.ts';

@@ -1,4 +1,4 @@
-import { f32 } from '../host.ts';
+import { f32 } from '../rows.ts';
 import type { Op } from '../op.ts';
 import type { Recorder } from '../program.ts';
 import type { Tensor } from '../tensor.ts';

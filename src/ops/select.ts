@@ -1,5 +1,5 @@
 import { EngineError } from '../errors.ts';
-import { f32, hostTensor, i32, u32 } from '../host.ts';
+import { f32, hostTensor, i32, u32 } from '../rows.ts';
 import type { Op } from '../op.ts';
 import type { Recorder } from '../program.ts';
 import type { Tensor } from '../tensor.ts';

@@ -1,5 +1,5 @@
 import type { HostTensor } from '../op.ts';
-import { u32 } from '../host.ts';
+import { u32 } from '../rows.ts';
 
 /**
  * Indices chosen for row `row`: those of a selection tensor [R, 1 + N] (count, then ascending

@@ -2,13 +2,13 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Backend } from '../backend.ts';
 import { backends } from '../backends/index.ts';
-import { f32, hostTensor, rowReader } from '../host.ts';
+import { f32, hostTensor, rowReader } from '../rows.ts';
 import type { HostTensor } from '../op.ts';
 import { Inputs } from '../ops/cases.ts';
 import { compensate } from './compensate.ts';
 import { factorize } from './feedback.ts';
 import { modelTypes, type QuantizedType } from '../tensor.ts';
-import { nearest } from './methods.ts';
+import { nearest } from './roundings.ts';
 
 const opened: Backend[] = [];
 for (const factory of backends)

@@ -1,6 +1,6 @@
 import type { Backend } from '../backend.ts';
 import { f16ToF32 } from '../float16.ts';
-import { codeWriter, hostTensor, rowReader } from '../host.ts';
+import { codeWriter, hostTensor, rowReader } from '../rows.ts';
 import type { HostTensor } from '../op.ts';
 import { weightGradient } from '../ops/training.ts';
 import { Recorder } from '../program.ts';

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import type { Backend } from '../backend.ts';
 import { reference } from '../backends/reference/index.ts';
 import { Inputs } from '../ops/cases.ts';
-import { f32 } from '../host.ts';
+import { f32 } from '../rows.ts';
 import { factorize, type Feedback } from './feedback.ts';
 
 /** XᵀX of inputs that move together, [N, N]. */

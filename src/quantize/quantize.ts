@@ -11,7 +11,7 @@ import { type About, encodeRows, quantizationConfig } from '../loaders/quantized
 import type { HostTensor } from '../op.ts';
 import { byteLength, isQuantized, type QuantizedType, typeOfFormat } from '../tensor.ts';
 import { readTokenizer } from '../tokenizer/index.ts';
-import { type Method, methods } from './methods.ts';
+import { type Rounding, roundings } from './roundings.ts';
 import { type Calibration, calibrationOf, perplexityOf, splitText, textsToScore } from './text.ts';
 import { recordDense } from './uses.ts';
 
@@ -63,7 +63,7 @@ const companions =
 export async function quantize(model: string, options: QuantizeOptions): Promise<QuantizeResult> {
   const { bits, group = 32, zeroPoint = false, output, text, tokens, signal, onProgress } = options;
   const type = chooseType({ bits, group, zeroPoint });
-  const method = chooseMethod(options);
+  const rounding = chooseRounding(options);
   const where = pick(options);
   const measure = (engine: Engine, label: string): Promise<number> =>
     perplexityOf(engine, scored, signal, (share) => onProgress?.(label, share));
@@ -79,12 +79,12 @@ export async function quantize(model: string, options: QuantizeOptions): Promise
       );
     const split = text === undefined ? undefined : splitText(engine, text);
     const calibration =
-      split && method.calibrates ? calibrationOf(engine, split.first, tokens) : undefined;
+      split && rounding.calibrates ? calibrationOf(engine, split.first, tokens) : undefined;
     scored = await textsToScore(engine, split?.last);
     if (scored.length) before = await measure(engine, 'measure the original');
-    weightBytes = await write(engine, temporary, type, method, calibration, options);
+    weightBytes = await write(engine, temporary, type, rounding, calibration, options);
   });
-  const result = { output, bits, group, zeroPoint, method: method.name, weightBytes };
+  const result = { output, bits, group, zeroPoint, method: rounding.name, weightBytes };
   if (scored.length === 0) return result;
   await using engine = await Engine.open(output, { ...where, sparsity: 'dense' });
   return { ...result, perplexity: { before, after: await measure(engine, 'measure the result') } };
@@ -104,20 +104,20 @@ function chooseType({
   );
 }
 
-function chooseMethod({ method: name, text }: QuantizeOptions): Method {
-  const fits = ({ calibrates }: Method): boolean => calibrates === (text !== undefined);
-  const method = methods.find(name === undefined ? fits : (m) => m.name === name);
-  if (!method)
+function chooseRounding({ method: name, text }: QuantizeOptions): Rounding {
+  const fits = ({ calibrates }: Rounding): boolean => calibrates === (text !== undefined);
+  const rounding = roundings.find(name === undefined ? fits : (r) => r.name === name);
+  if (!rounding)
     throw new EngineError(
       'BAD_REQUEST',
-      `--method is "${name}", expected one of ${methods.map((m) => m.name).join(', ')}`,
+      `--method is "${name}", expected one of ${roundings.map((r) => r.name).join(', ')}`,
     );
-  if (method.calibrates && text === undefined)
+  if (rounding.calibrates && text === undefined)
     throw new EngineError(
       'BAD_REQUEST',
       `--method is ${name}, which is calibrated on a text, and none is given; add --text FILE, or choose another`,
     );
-  return method;
+  return rounding;
 }
 
 const pick = ({ backend, threads, onNote }: QuantizeOptions): OpenOptions => ({
@@ -131,7 +131,7 @@ async function write(
   engine: Engine,
   into: string,
   type: QuantizedType,
-  method: Method,
+  rounding: Rounding,
   calibration: Calibration | undefined,
   { bits, embeddingBits = 8, signal, onProgress }: QuantizeOptions,
 ): Promise<number> {
@@ -140,7 +140,7 @@ async function write(
   await using original = await openCheckpoint(files);
   const about: Omit<About, 'dtypes'> = {
     dtype: type,
-    method: method.name,
+    method: rounding.name,
     source: await hashCheckpoint(files),
   };
 
@@ -158,7 +158,7 @@ async function write(
   );
   const matrices = plan.filter(({ dtype }) => isQuantized(dtype));
   const inner = matrices.map(({ name }) => name).filter((name) => uses.get(name)?.kind === 'inner');
-  using encoder = method.begin({ backend, model: checkpoint, inner, calibration, signal });
+  using encoder = rounding.begin({ backend, model: checkpoint, inner, calibration, signal });
 
   let done = 0;
   const encode = async (name: string, to: WeightType): Promise<HostTensor> => {

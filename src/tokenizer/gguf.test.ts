@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { codeOf } from '../../test/code-of.ts';
-import { encodeGguf, type GgufValue } from '../../test/gguf-file.ts';
+import { codeOf } from '../../test/support/code-of.ts';
+import { encodeGguf, type GgufValue } from '../../test/support/gguf-file.ts';
 import type { Tokenizer } from './index.ts';
 import { loadTokenizer } from '../../test/by-path.ts';
 

@@ -1,6 +1,6 @@
 import type { Engine } from '../engine/engine.ts';
 import { placePredictor } from '../engine/method.ts';
-import { f32, hostTensor } from '../host.ts';
+import { f32, hostTensor } from '../rows.ts';
 import type { Description } from '../model.ts';
 import type { HostTensor } from '../op.ts';
 import type { OperatingPoint, PredictorFile, Provenance, SitePredictor } from '../predictor.ts';

@@ -1,6 +1,6 @@
 import type { Backend } from '../backend.ts';
-import { uniform } from '../engine/sampler.ts';
-import { hostTensor, rowWriter } from '../host.ts';
+import { uniform } from '../random.ts';
+import { hostTensor, rowWriter } from '../rows.ts';
 import type { HostTensor } from '../op.ts';
 import { linear } from '../ops/linear.ts';
 import { type PredictorType, siteType } from '../predictor.ts';

@@ -1,6 +1,6 @@
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { f32, hostTensor } from '../host.ts';
+import { f32, hostTensor } from '../rows.ts';
 import { readSafetensors, writeSafetensors } from '../loaders/files.ts';
 import { replaceFile } from '../loaders/fs.ts';
 import type { HostTensor } from '../op.ts';

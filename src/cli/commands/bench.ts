@@ -1,6 +1,6 @@
 import type { BenchResult, BenchRun } from '../../bench/bench.ts';
-import { plotBench } from '../../bench/plot.ts';
-import { tokensLabel } from '../../bench/over-context.ts';
+import { plotBench } from '../../plot/bench.ts';
+import { tokensLabel } from '../../plot/over-context.ts';
 import { bench as measure } from '../../bench/run.ts';
 import type { Spread } from '../../bench/spread.ts';
 import type { PeerRun } from '../../bench/peer-turns.ts';

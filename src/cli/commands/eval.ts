@@ -1,6 +1,6 @@
 import { EngineError } from '../../errors.ts';
 import { evaluate, type EvaluateResult } from '../../eval/evaluate.ts';
-import { plotCurves } from '../../eval/plot.ts';
+import { plotCurves } from '../../plot/curves.ts';
 import type { CurvePoint } from '../../eval/task.ts';
 import { findTask } from '../../eval/tasks/index.ts';
 import { command } from '../command.ts';

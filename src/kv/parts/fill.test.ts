@@ -3,7 +3,7 @@ import { reference } from '../../backends/reference/index.ts';
 import type { KVPolicy } from '../../kv.ts';
 import type { CacheType } from '../../ops/attention.ts';
 import { cacheTypes } from '../../ops/attention.ts';
-import { rowReader } from '../../host.ts';
+import { rowReader } from '../../rows.ts';
 import { createPolicy } from './budget.ts';
 import { createCache } from '../cache.ts';
 import { fillLedger, fillRows, randomBlock } from './fill.ts';

@@ -1,5 +1,5 @@
 import type { Backend } from '../../backend.ts';
-import { hostTensor, rowWriter } from '../../host.ts';
+import { hostTensor, rowWriter } from '../../rows.ts';
 import type { KVPolicy } from '../../kv.ts';
 import type { Ledger } from '../../ops/evict.ts';
 import { reshape, size, slice, type Tensor } from '../../tensor.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { encodeGguf, type GgufFile, type GgufTensorData } from '../../../test/gguf-file.ts';
+import { encodeGguf, type GgufFile, type GgufTensorData } from '../../../test/support/gguf-file.ts';
 import { EngineError } from '../../errors.ts';
 import type { Source } from '../../source.ts';
 import { type GgufHeader, readGguf } from './reader.ts';

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { rowReader } from '../../host.ts';
+import { rowReader } from '../../rows.ts';
 import type { WeightType } from '../convert.ts';
 import {
   convertBlocks,

@@ -1,5 +1,5 @@
 import { EngineError } from '../../errors.ts';
-import { f32 } from '../../host.ts';
+import { f32 } from '../../rows.ts';
 import type { Entry } from '../entry.ts';
 import { architectures, type Architecture, type Has } from './architectures.ts';
 import { Metadata } from './metadata.ts';

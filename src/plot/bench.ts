@@ -1,7 +1,7 @@
-import { amount, chart, chartHeight, figure, picture, place, text } from '../svg.ts';
-import type { BenchResult } from './bench.ts';
+import { amount, chart, chartHeight, figure, picture, place, text } from './svg.ts';
+import type { BenchResult } from '../bench/bench.ts';
 import { nameOf, overContext } from './over-context.ts';
-import type { Spread } from './spread.ts';
+import type { Spread } from '../bench/spread.ts';
 
 /** One line of the picture: what a method, or a peer, did in one phase. */
 interface Bar {

@@ -1,7 +1,7 @@
 import { describePolicy } from '../kv/parts/budget.ts';
-import { chart, type Chart, chartHeight, figure, picture, short, text, ticks } from '../svg.ts';
-import type { EvaluateResult } from './evaluate.ts';
-import type { CurvePoint } from './task.ts';
+import { chart, type Chart, chartHeight, figure, picture, short, text, ticks } from './svg.ts';
+import type { EvaluateResult } from '../eval/evaluate.ts';
+import type { CurvePoint } from '../eval/task.ts';
 
 const width = 960;
 const margin = 24;

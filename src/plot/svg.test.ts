@@ -2,8 +2,8 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { codeOf } from '../test/code-of.ts';
-import { textsOf } from '../test/svg-texts.ts';
+import { codeOf } from '../../test/support/code-of.ts';
+import { textsOf } from '../../test/support/svg-texts.ts';
 import { amount, picture, savePicture, text } from './svg.ts';
 
 const svg = picture({ width: 200, height: 100 }, 'A & B', [text(5, 5, 'a < "b"', 'title')]);

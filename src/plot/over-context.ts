@@ -1,5 +1,5 @@
-import type { Axis, Chart, Curve } from '../svg.ts';
-import type { BenchRun } from './bench.ts';
+import type { Axis, Chart, Curve } from './svg.ts';
+import type { BenchRun } from '../bench/bench.ts';
 
 /** What tells runs apart that are compared: policies where there are several, methods where there are. */
 export function nameOf(runs: readonly BenchRun[]): (run: BenchRun) => string {

@@ -1,4 +1,4 @@
-import { EngineError } from '../src/errors.ts';
+import { EngineError } from '../../src/errors.ts';
 
 /** The code that work fails with; `none` where it does not. */
 export async function codeOf(work: Promise<unknown>): Promise<string> {

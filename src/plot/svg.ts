@@ -1,5 +1,5 @@
-import { EngineError } from './errors.ts';
-import { replaceFile } from './loaders/fs.ts';
+import { EngineError } from '../errors.ts';
+import { replaceFile } from '../loaders/fs.ts';
 
 /**
  * Pictures of figures, each an SVG of its own: no scripts, no fonts, no links; colours for light and dark

@@ -1,6 +1,6 @@
 import type { Backend } from '../backend.ts';
 import type { Model } from '../engine/step.ts';
-import { hostTensor, rowReader, rowWriter } from '../host.ts';
+import { hostTensor, rowReader, rowWriter } from '../rows.ts';
 import type { HostTensor } from '../op.ts';
 import type { QuantizedType, Tensor } from '../tensor.ts';
 import { compensate } from './compensate.ts';
@@ -10,19 +10,19 @@ import type { Calibration } from './text.ts';
 import type { Use } from './uses.ts';
 
 /** A way of choosing codes and scales. */
-export interface Method {
+export interface Rounding {
   readonly name: string;
   /** It looks at what matrices multiply, over a text. */
   readonly calibrates: boolean;
-  begin(context: MethodContext): Encoder;
+  begin(context: RoundingContext): Encoder;
 }
 
-export interface MethodContext {
+export interface RoundingContext {
   readonly backend: Backend;
   readonly model: Model;
   /** Matrices used for products inside the model, in the order they will come in. */
   readonly inner: readonly string[];
-  /** There where the method calibrates. */
+  /** There where the rounding calibrates. */
   readonly calibration: Calibration | undefined;
   readonly signal: AbortSignal | undefined;
 }
@@ -38,7 +38,7 @@ export interface Encoder extends Disposable {
 }
 
 /** Every element to the nearest code; a group's codes reach its furthest (`rowWriter`). */
-const rtn: Method = {
+const rtn: Rounding = {
   name: 'rtn',
   calibrates: false,
   begin: () => ({
@@ -60,7 +60,7 @@ export function nearest(matrix: HostTensor, type: QuantizedType): HostTensor {
 }
 
 /** GPTQ (compensate.ts) for products inside the model; tables and the head to the nearest. */
-const gptq: Method = {
+const gptq: Rounding = {
   name: 'gptq',
   calibrates: true,
   begin({ backend, model, inner, calibration, signal }) {
@@ -86,5 +86,5 @@ const gptq: Method = {
   },
 };
 
-/** Every method, by name. */
-export const methods: readonly Method[] = [rtn, gptq];
+/** Every rounding, by name. */
+export const roundings: readonly Rounding[] = [rtn, gptq];

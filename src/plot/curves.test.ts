@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import { textsOf } from '../../test/svg-texts.ts';
-import type { EvaluateResult } from './evaluate.ts';
-import { plotCurves } from './plot.ts';
-import type { CurvePoint } from './task.ts';
+import { textsOf } from '../../test/support/svg-texts.ts';
+import type { EvaluateResult } from '../eval/evaluate.ts';
+import { plotCurves } from './curves.ts';
+import type { CurvePoint } from '../eval/task.ts';
 
 const point = (tokens: number, perplexity: number, msPerToken: number): CurvePoint => ({
   ...{ tokens, perplexity, msPerToken, residentBytes: 1e6 },

@@ -1,4 +1,4 @@
-import { backends } from '../src/backends/index.ts';
+import { backends } from '../../src/backends/index.ts';
 
 /** Names of the backends that open here; others are skipped by what `who` tests, visibly. */
 export async function backendsThatOpen(who: string): Promise<string[]> {

@@ -1,7 +1,7 @@
 import { PassThrough, Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { expect } from 'vitest';
-import { run } from '../src/cli/run.ts';
+import { run } from '../../src/cli/run.ts';
 
 /** What a command line came to. */
 interface Ran {

@@ -1,15 +1,15 @@
-import type { Engine } from '../src/engine/engine.ts';
-import { placePredictor } from '../src/engine/method.ts';
-import { Inputs } from '../src/ops/cases.ts';
+import type { Engine } from '../../src/engine/engine.ts';
+import { placePredictor } from '../../src/engine/method.ts';
+import { Inputs } from '../../src/ops/cases.ts';
 import {
   type OperatingPoint,
   type PredictorFile,
   type SitePredictor,
   siteType,
-} from '../src/predictor.ts';
-import { predictor } from '../src/sparsity/predictor.ts';
-import type { Site } from '../src/selector.ts';
-import type { Sparsity } from '../src/sparsity.ts';
+} from '../../src/predictor.ts';
+import { predictor } from '../../src/sparsity/predictor.ts';
+import type { Site } from '../../src/selector.ts';
+import type { Sparsity } from '../../src/sparsity.ts';
 
 /**
  * A predictor with random weights, at the thresholds given: far below 0 they select all, far above none.

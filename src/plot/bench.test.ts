@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import { textsOf } from '../../test/svg-texts.ts';
-import type { BenchResult, BenchRun } from './bench.ts';
-import type { PeerRun } from './peer-turns.ts';
-import { plotBench } from './plot.ts';
+import { textsOf } from '../../test/support/svg-texts.ts';
+import type { BenchResult, BenchRun } from '../bench/bench.ts';
+import type { PeerRun } from '../bench/peer-turns.ts';
+import { plotBench } from './bench.ts';
 
 const run = (method: string, phase: BenchRun['phase'], median: number): BenchRun => ({
   method,

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
-import { f32, hostTensor } from '../src/host.ts';
-import { readSafetensors } from '../src/loaders/files.ts';
-import type { HostTensor } from '../src/op.ts';
-import { size } from '../src/tensor.ts';
+import { f32, hostTensor } from '../../src/rows.ts';
+import { readSafetensors } from '../../src/loaders/files.ts';
+import type { HostTensor } from '../../src/op.ts';
+import { size } from '../../src/tensor.ts';
 import { encodeGguf, type GgufValue } from './gguf-file.ts';
 
 /**

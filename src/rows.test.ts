@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { f16ToF32, f32ToF16 } from './float16.ts';
-import { hostTensor, rowReader, rowWriter } from './host.ts';
+import { hostTensor, rowReader, rowWriter } from './rows.ts';
 import { type DType, formatOf, isQuantized, rowBytes } from './tensor.ts';
 
 const roundTrip = (dtype: DType, values: number[][]): number[][] => {
