@@ -4,7 +4,7 @@ export { Engine, inspect, type OpenOptions } from './engine/local.ts';
 export { Chat, type ChatOptions, type ChatResult, type ChatStats } from './engine/chat.ts';
 export type { Batch } from './engine/batch.ts';
 export type { BreakEvenRule } from './engine/break-even.ts';
-export type { StepUsage } from './engine/step.ts';
+export type { StepUsage } from './engine/accounts.ts';
 export {
   type FinishReason,
   type GenerateOptions,

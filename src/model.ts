@@ -1,7 +1,7 @@
 import type { CacheStep } from './kv.ts';
 import type { Activation } from './ops/activation.ts';
 import type { Recorder } from './program.ts';
-import type { Selector } from './selector.ts';
+import { matrices, type Matrix, type Selector } from './selector.ts';
 import type { Tensor } from './tensor.ts';
 
 /**
@@ -53,6 +53,16 @@ export interface Description {
   /** Ids that end a text. */
   readonly endIds: readonly number[];
 }
+
+/** Matrices that blocks of a model have. */
+export const matricesOf = ({ gated }: Pick<Description, 'gated'>): readonly Matrix[] =>
+  gated ? matrices : matrices.filter((matrix) => matrix !== 'gateProj');
+
+const attention: readonly Matrix[] = ['qProj', 'kProj', 'vProj', 'oProj'];
+
+/** The engine's name of a matrix of block `layer`, in every family; its bias has `.bias` behind it. */
+export const matrixName = (layer: number, matrix: Matrix): string =>
+  `layers.${layer}.${attention.includes(matrix) ? 'attention' : 'mlp'}.${matrix}`;
 
 /**
  * One weight as the engine wants it and where a Hugging Face checkpoint has it.

@@ -4,6 +4,13 @@ import type { Tensor } from './tensor.ts';
 export const sites = ['heads', 'neurons'] as const;
 export type Site = (typeof sites)[number];
 
+/** The matrices of a block; `gateProj` in gated models alone. */
+export const matrices = [
+  ...(['qProj', 'kProj', 'vProj', 'oProj'] as const),
+  ...(['gateProj', 'upProj', 'downProj'] as const),
+];
+export type Matrix = (typeof matrices)[number];
+
 /**
  * What to compute: everything, or a u32 tensor [R, 1 + N] holding per row a count and that many
  * ascending indices. R is 1 (one choice for all rows of the step) or the rows' number. It is written

@@ -185,9 +185,8 @@ describe.each(opens)('%s', (backend) => {
       const never = { neurons: 0, heads: 0 };
       const { logits, usage } = await together(engine, method, texts, never);
       expect(logits).toEqual(dense);
-      expect([...usage.neurons, ...usage.heads]).toEqual(
-        [...usage.neurons, ...usage.heads].fill(1),
-      );
+      const chosen = [...usage.chosen.neurons, ...usage.chosen.heads];
+      expect(chosen).toEqual([...chosen].fill(1));
       expect(usage.predictor).toBe(0);
       const pays = { neurons: 1, heads: 1 };
       expect(await together(engine, method, texts, pays)).toEqual(
@@ -201,8 +200,8 @@ describe.each(opens)('%s', (backend) => {
       using method = randomPredictor(engine, { neurons: 0.6, heads: always }, expects);
       // Three texts need 1 - 0.9³ = 0.271 where each needs a tenth, and 0.488 where each needs a fifth.
       const { usage } = await together(engine, method, texts, { neurons: 0.3, heads: 0 });
-      expect(usage.neurons.slice(0, last)).toEqual(new Array(last).fill(1));
-      expect(usage.neurons[last]).toBeLessThan(1);
+      expect(usage.chosen.neurons.slice(0, last)).toEqual(new Array(last).fill(1));
+      expect(usage.chosen.neurons[last]).toBeLessThan(1);
     });
 
     it('texts come and go; a place that was left is empty', async () => {

@@ -87,7 +87,7 @@ describe.each(checkpoints)('%s', (name, about: Inspection) => {
   const expectDense = (result: GenerateResult): void => {
     expect(result.ids).toEqual(dense.ids);
     expect(result.logprobs).toEqual(dense.logprobs);
-    expect(result.density).toEqual(dense.density);
+    expect(result.density.heads).toBe(dense.density.heads);
     expect(result.bytesPerToken.dense).toBe(dense.bytesPerToken.dense);
     expect(result.bytesPerToken.kv).toBe(dense.bytesPerToken.kv);
   };
@@ -111,11 +111,20 @@ describe.each(checkpoints)('%s', (name, about: Inspection) => {
   it('dense computes and reads all', () => {
     const { weights, predictor, dense: all } = dense.bytesPerToken;
     expect(dense).toMatchObject({ sparsity: 'dense', density: { neurons: 1, heads: 1 } });
+    expect(new Set(Object.values(dense.density.read))).toEqual(new Set([1]));
     expect([weights, predictor]).toEqual([all, 0]);
   });
 
   it('exact is dense, in fewer bytes', () => {
     expectDense(exact);
+    // What it kept is what it carried on: of these matrices alone it read less than all.
+    const { neurons, layers, read } = exact.density;
+    expect(neurons).toBeGreaterThan(0);
+    expect(neurons).toBeLessThan(1);
+    expect(layers.reduce((sum, layer) => sum + layer.neurons, 0) / about.layers).toBe(neurons);
+    expect(read.downProj).toBeCloseTo(neurons, 12);
+    const whole = { ...dense.density.read, downProj: read.downProj };
+    expect(read).toEqual(about.gated ? { ...whole, upProj: read.downProj } : whole);
     expect(exact.bytesPerToken.weights).toBeLessThan(dense.bytesPerToken.weights);
   });
 
@@ -129,6 +138,10 @@ describe.each(checkpoints)('%s', (name, about: Inspection) => {
     await writePredictor(all, { ...file, points: file.points.map((p) => ({ ...p, thresholds })) });
     const result = await generate('predictor', '--predictor', all);
     expectDense(result);
+    const { read, ...shares } = result.density;
+    const { read: _, ...whole } = dense.density;
+    expect(shares).toEqual(whole);
+    expect(read).toEqual(exact.density.read);
     expect(result.bytesPerToken.weights).toBe(exact.bytesPerToken.weights);
     expect(result.bytesPerToken.predictor).toBeGreaterThan(0);
   });
@@ -138,6 +151,7 @@ describe.each(checkpoints)('%s', (name, about: Inspection) => {
     async (method) => {
       const result = await generate(method, '--neurons', '1', '--heads', '1');
       expectDense(result);
+      expect(result.density).toEqual(exact.density);
       expect(result.bytesPerToken).toEqual(exact.bytesPerToken);
     },
   );

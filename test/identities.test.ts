@@ -101,7 +101,14 @@ describe.each(opens)('%s', (backend) => {
       await denseSession.decode(3);
       const all = await denseSession.usage();
       expect(all.weights).toBe(session.denseBytes());
-      const { layers, neurons, hiddenSize, heads, headDim } = engine.description;
+      const { layers, neurons, hiddenSize, heads, headDim, gated } = engine.description;
+      for (const shares of Object.values(all.read))
+        expect(Array.from(shares)).toEqual(Array(layers).fill(1));
+      const first = usage.read[gated ? 'gateProj' : 'upProj'];
+      expect(Array.from(first!)).toEqual(Array(layers).fill(0.25));
+      for (let layer = 0; layer < layers; layer++)
+        expect(usage.read.downProj![layer]).toBeLessThanOrEqual(0.25);
+      expect(Array.from(usage.read.oProj!)).toEqual(Array(layers).fill(0.5));
       // Queries and outputs of half the heads, and at least three quarters of the up projections.
       const saved = layers * 4 * (0.75 * neurons * hiddenSize + heads * headDim * hiddenSize);
       expect(all.weights - usage.weights).toBeGreaterThanOrEqual(saved);

@@ -5,17 +5,10 @@ import { createCache } from '../kv/cache.ts';
 import type { CacheType } from '../ops/attention.ts';
 import type { Sparsity } from '../sparsity.ts';
 import { dense } from '../sparsity/dense.ts';
+import { denseBytes, type StepUsage } from './accounts.ts';
 import type { BreakEven } from './break-even.ts';
 import { type ProgramBounds, Programs, type Recipe } from './programs.ts';
-import {
-  cacheShape,
-  denseBytes,
-  type Model,
-  type StepOptions,
-  StepProgram,
-  type StepRun,
-  type StepUsage,
-} from './step.ts';
+import { cacheShape, type Model, type StepOptions, StepProgram, type StepRun } from './step.ts';
 import type { StepTimes } from './step-times.ts';
 
 /** Rows of one prefill run, at most; a longer prompt takes several. */

@@ -1,8 +1,9 @@
 import type { Backend } from '../backend.ts';
 import type { Cache } from '../kv.ts';
 import type { Sparsity } from '../sparsity.ts';
+import type { StepUsage } from './accounts.ts';
 import { Batch, type BatchSetup, rowsOf } from './batch.ts';
-import type { Model, StepProgram, StepOptions, StepUsage } from './step.ts';
+import type { Model, StepProgram, StepOptions } from './step.ts';
 
 /**
  * One text under way: a batch of one, which its method always decides for.

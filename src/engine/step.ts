@@ -1,18 +1,14 @@
 import type { Backend, Program } from '../backend.ts';
 import type { Cache, CacheStep } from '../kv.ts';
 import type { CacheShape } from '../kv/cache.ts';
-import { unmoved } from '../kv/parts/layout.ts';
 import type { Description, Family, Forward, Weights } from '../model.ts';
-import type { Read } from '../op.ts';
 import type { CacheType } from '../ops/attention.ts';
 import { crossEntropy } from '../ops/cross-entropy.ts';
 import { divergence } from '../ops/divergence.ts';
-import { tally } from '../ops/tally.ts';
-import { type Command, Recorder } from '../program.ts';
-import { type Selection, type Selector, type Site, wrap } from '../selector.ts';
+import { Recorder } from '../program.ts';
 import type { Limits, Sparsity } from '../sparsity.ts';
-import { dense } from '../sparsity/dense.ts';
-import { byteLength, type Tensor } from '../tensor.ts';
+import type { Tensor } from '../tensor.ts';
+import { Accounts, type StepUsage } from './accounts.ts';
 import { type StepTimes, stepTimes } from './step-times.ts';
 
 /** A checkpoint in a backend's memory, ready to record steps. */
@@ -62,18 +58,6 @@ export interface StepRun {
   readonly timed?: boolean;
 }
 
-/** What one run of a step read and computed. */
-export interface StepUsage {
-  readonly rows: number;
-  /** Shares of neurons that all rows together, and of heads that a row computed (their mean), by layer. */
-  readonly neurons: readonly number[];
-  readonly heads: readonly number[];
-  /** Bytes read. */
-  readonly weights: number;
-  readonly predictor: number;
-  readonly kv: number;
-}
-
 type RowInput = 'tokens' | 'positions' | 'sequences' | 'slots' | 'places' | 'complete';
 
 /** One recorded forward pass of a fixed number of rows, run as often as wanted. */
@@ -84,10 +68,7 @@ export class StepProgram implements Disposable {
   readonly #expected: Tensor | undefined;
   readonly #forward: Forward;
   readonly #measured: Tensor | undefined;
-  readonly #counts: Tensor;
-  readonly #reads: readonly (Read & { count: number | undefined })[];
-  readonly #chosen: Readonly<Record<Site, readonly (Placed | undefined)[]>>;
-  readonly #description: Description;
+  readonly #accounts: Accounts;
   readonly #program: Program;
   readonly #settling: ReturnType<CacheStep['settling']>;
   #preparing: ReturnType<CacheStep['preparing']>;
@@ -113,10 +94,7 @@ export class StepProgram implements Disposable {
     };
     const g = new Recorder({ roundsActivations: model.roundsActivations ?? false });
     const { sequences, positions, slots, places, complete } = inputs;
-    const observed = observe(
-      method.begin(g, { sequences, positions, limits }),
-      model.description.layers,
-    );
+    const accounts = new Accounts(method.begin(g, { sequences, positions, limits }), model);
     const cacheStep = cache.begin(g, {
       ...{ sequences, positions, slots, places },
       ...(keys === 'chosen' ? { complete } : {}),
@@ -125,7 +103,7 @@ export class StepProgram implements Disposable {
       tokens: inputs.tokens,
       positions: inputs.positions,
       cache: cacheStep,
-      sparsity: observed.selector,
+      sparsity: accounts.selector,
       logits: options.logits,
     });
     this.#settling = cacheStep.settling();
@@ -140,22 +118,11 @@ export class StepProgram implements Disposable {
       this.#measured = g.keep(divergence(g, forward.logits, this.#expected));
     }
 
-    const tallies = new Tallies();
-    this.#reads = weightReads(g.commands).map((read) => ({
-      ...read,
-      count: read.select && tallies.place(read.select, read.group ?? 1),
-    }));
-    this.#chosen = {
-      neurons: observed.chosen.neurons.map((s) => tallies.placeSelection(s)),
-      heads: observed.chosen.heads.map((s) => tallies.placeSelection(s)),
-    };
-    this.#counts = backend.allocate('u32', [Math.max(1, tallies.length)], 'state');
-    tallies.record(g, this.#counts);
-
+    accounts.record(g, backend);
     this.#backend = backend;
     this.#inputs = inputs;
     this.#forward = forward;
-    this.#description = model.description;
+    this.#accounts = accounts;
     this.#program = backend.compile(g.finish());
   }
 
@@ -228,32 +195,9 @@ export class StepProgram implements Disposable {
     return Promise.all(this.#forward.hidden.map((tensor) => this.#floats(tensor)));
   }
 
-  async usage(): Promise<StepUsage> {
-    const { layers, neurons, heads } = this.#description;
-    const counts = new Uint32Array((await this.#backend.read(this.#counts)).buffer);
-    const bytes = { weights: 0, predictor: 0, kv: 0 };
-    for (const { role, bytes: each, select, count, perSlot } of this.#reads) {
-      const times = count === undefined ? 1 : counts[count];
-      // Of selections by row, each reads its own slots; their mean stands for all.
-      const slots = perSlot ? this.#seenSlots(perSlot) / (select?.shape[0] ?? 1) : 1;
-      bytes[role as keyof typeof bytes] += each * times * slots;
-    }
-    const shares = (site: Site, of: number): number[] =>
-      Array.from({ length: layers }, (_, layer) => {
-        const chosen = this.#chosen[site][layer];
-        return chosen ? counts[chosen.place] / (of * chosen.rows) : 1;
-      });
-    return {
-      rows: this.#inputs.tokens.shape[0],
-      neurons: shares('neurons', neurons),
-      heads: shares('heads', heads),
-      ...bytes,
-    };
-  }
-
-  /** Cache slots the rows of the last run saw, each at most `most` of them. */
-  #seenSlots(most: number): number {
-    return this.#slots.reduce((sum, slot) => sum + Math.min(slot + 1, most), 0);
+  /** What the latest run read and computed. */
+  usage(): Promise<StepUsage> {
+    return this.#accounts.usage(this.#backend, this.#slots);
   }
 
   async #floats(tensor: Tensor): Promise<Float32Array> {
@@ -262,93 +206,9 @@ export class StepProgram implements Disposable {
 
   [Symbol.dispose](): void {
     this.#program.release();
-    const owned = [...Object.values(this.#inputs), this.#counts, this.#expected];
+    this.#accounts.release(this.#backend);
+    const owned = [...Object.values(this.#inputs), this.#expected];
     for (const tensor of owned) if (tensor) this.#backend.free(tensor);
-  }
-}
-
-/** Weight, predictor and KV bytes that commands read in one run. */
-export function weightReads(commands: readonly Command[]): Read[] {
-  const roles = ['weights', 'predictor', 'kv'];
-  return commands
-    .flatMap(
-      ({ op, operands, params }) =>
-        op.reads?.(operands, params) ??
-        Object.entries(operands).flatMap(([name, tensor]) =>
-          tensor && !op.writes.includes(name)
-            ? [
-                {
-                  role: tensor.role,
-                  bytes: byteLength(tensor.dtype, tensor.shape),
-                  select: undefined,
-                },
-              ]
-            : [],
-        ),
-    )
-    .filter(({ role }) => roles.includes(role));
-}
-
-/** Weight bytes a step of rows `inputs` [T] reads that selects everything. */
-export function denseBytes(model: Model, cache: Cache, inputs: Tensor): number {
-  const g = new Recorder();
-  const rows = unmoved({ positions: inputs, sequences: inputs });
-  model.family.forward(g, model.config, model.weights, {
-    tokens: inputs,
-    positions: inputs,
-    cache: cache.begin(g, rows),
-    sparsity: dense.begin(g, rows),
-    logits: 'all',
-  });
-  return weightReads(g.commands)
-    .filter(({ role }) => role === 'weights')
-    .reduce((sum, { bytes }) => sum + bytes, 0);
-}
-
-/** Remember what a method selects, as it answers. */
-function observe(
-  selector: Selector,
-  layers: number,
-): { selector: Selector; chosen: Record<Site, Selection[]> } {
-  const chosen: Record<Site, Selection[]> = {
-    heads: new Array<Selection>(layers).fill('all'),
-    neurons: new Array<Selection>(layers).fill('all'),
-  };
-  return {
-    chosen,
-    selector: wrap(selector, {
-      select: (site, layer, x, truth) =>
-        (chosen[site][layer] = selector.select(site, layer, x, truth)),
-    }),
-  };
-}
-
-/** Where the count of a selection of so many rows lies. */
-interface Placed {
-  readonly place: number;
-  readonly rows: number;
-}
-
-/** Places in one small tensor for the counts of selections. */
-class Tallies {
-  readonly #places: { select: Tensor; group: number }[] = [];
-
-  place(select: Tensor, group: number): number {
-    const found = this.#places.findIndex((p) => p.select === select && p.group === group);
-    return found >= 0 ? found : this.#places.push({ select, group }) - 1;
-  }
-
-  placeSelection(selection: Selection): Placed | undefined {
-    if (selection === 'all') return undefined;
-    return { place: this.place(selection, 1), rows: selection.shape[0] };
-  }
-
-  get length(): number {
-    return this.#places.length;
-  }
-
-  record(g: Recorder, counts: Tensor): void {
-    this.#places.forEach(({ select, group }, at) => tally(g, select, counts, at, group));
   }
 }
 

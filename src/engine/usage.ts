@@ -1,10 +1,18 @@
-import type { StepUsage } from './step.ts';
+import { type Matrix, type Site, sites } from '../selector.ts';
+import type { StepUsage } from './accounts.ts';
 
-/** Shares of neurons and heads that decode steps computed: means over steps, and over layers. */
-export interface Density {
-  readonly neurons: number;
-  readonly heads: number;
-  readonly layers: readonly { readonly neurons: number; readonly heads: number }[];
+/**
+ * Shares of neurons and heads that decode steps kept: means over steps, and over layers. Heads: those a
+ * row computed. Neurons: those all rows together computed, or, in a layer that computed them all, carried
+ * on after their activation.
+ */
+export interface Density extends Readonly<Record<Site, number>> {
+  readonly layers: readonly Readonly<Record<Site, number>>[];
+  /**
+   * Of each matrix of the blocks, the share of its bytes that a step read: means over steps and layers.
+   * Above 1 where a method asks for the truth first, which reads it whole; empty where no decode step ran.
+   */
+  readonly read: Readonly<Partial<Record<Matrix, number>>>;
 }
 
 /**
@@ -20,8 +28,8 @@ export interface BytesPerToken {
 
 /** Sums what decode steps report. */
 export class Usage {
-  readonly #neurons: Float64Array;
-  readonly #heads: Float64Array;
+  readonly #shares: Readonly<Record<Site, Float64Array>>;
+  readonly #read = new Map<Matrix, number>();
   readonly #denseBytes: number;
   readonly #bytes = { weights: 0, predictor: 0, kv: 0 };
   #steps = 0;
@@ -29,30 +37,43 @@ export class Usage {
 
   /** `denseBytes`: what a dense step of as many rows as those added reads. */
   constructor(layers: number, denseBytes: number) {
-    this.#neurons = new Float64Array(layers);
-    this.#heads = new Float64Array(layers);
+    this.#shares = { neurons: new Float64Array(layers), heads: new Float64Array(layers) };
     this.#denseBytes = denseBytes;
   }
 
   add(step: StepUsage): void {
     this.#steps++;
     this.#tokens += step.rows;
-    step.neurons.forEach((share, layer) => (this.#neurons[layer] += share));
-    step.heads.forEach((share, layer) => (this.#heads[layer] += share));
+    for (const site of sites)
+      step[site].forEach((share, layer) => (this.#shares[site][layer] += share));
+    for (const matrix in step.read) this.#addRead(matrix as Matrix, step.read[matrix as Matrix]!);
     for (const role of ['weights', 'predictor', 'kv'] as const) this.#bytes[role] += step[role];
   }
 
   /** All 1 where no decode step ran: what ran was dense prefill. */
   density(): Density {
-    const mean = (sums: Float64Array, layer: number): number =>
-      this.#steps ? sums[layer] / this.#steps : 1;
-    const layers = Array.from(this.#neurons, (_, layer) => ({
-      neurons: mean(this.#neurons, layer),
-      heads: mean(this.#heads, layer),
+    const { neurons, heads } = this.#shares;
+    const steps = Math.max(1, this.#steps);
+    const mean = (sum: number): number => (this.#steps ? sum / steps : 1);
+    const layers = Array.from(neurons, (_, layer) => ({
+      neurons: mean(neurons[layer]),
+      heads: mean(heads[layer]),
     }));
-    const over = (site: 'neurons' | 'heads'): number =>
+    const over = (site: Site): number =>
       layers.reduce((sum, layer) => sum + layer[site], 0) / layers.length;
-    return { neurons: over('neurons'), heads: over('heads'), layers };
+    const read = [...this.#read].map(([matrix, sum]) => [matrix, sum / steps / layers.length]);
+    return {
+      neurons: over('neurons'),
+      heads: over('heads'),
+      layers,
+      read: Object.fromEntries(read) as Density['read'],
+    };
+  }
+
+  #addRead(matrix: Matrix, shares: ArrayLike<number>): void {
+    let sum = this.#read.get(matrix) ?? 0;
+    for (let layer = 0; layer < shares.length; layer++) sum += shares[layer];
+    this.#read.set(matrix, sum);
   }
 
   bytesPerToken(): BytesPerToken {

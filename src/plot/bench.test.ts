@@ -18,7 +18,7 @@ const run = (method: string, phase: BenchRun['phase'], median: number): BenchRun
   besideFull: null,
   bytesPerToken: { weights: 4e6, predictor: 1e5, kv: 2e5, dense: 4e6 },
   bandwidthShare: 0.42,
-  density: { neurons: 1, heads: 1, layers: [] },
+  density: { neurons: 1, heads: 1, layers: [], read: {} },
   predictorShare: 0,
   times: null,
   breakEven: null,

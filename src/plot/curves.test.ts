@@ -19,7 +19,7 @@ const result = (curve: readonly CurvePoint[]): EvaluateResult => ({
     perplexity: { metrics: { perplexity: 9 }, n: 5, version: 1 },
     stream: { metrics: { perplexity: 12.3 }, n: 40_000, version: 1, curve },
   },
-  density: { neurons: 1, heads: 1, layers: [] },
+  density: { neurons: 1, heads: 1, layers: [], read: {} },
   bytesPerToken: { weights: 1, predictor: 0, kv: 1, dense: 1 },
   timing: { loadSeconds: 1, seconds: 1 },
 });

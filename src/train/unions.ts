@@ -53,7 +53,7 @@ export async function measureUnions(
           group.map((text) => texts[text][at]),
         );
         const usage = await batch.usage();
-        usage.neurons.forEach((share, layer) => (neurons[layer] += share));
+        usage.chosen.neurons.forEach((share, layer) => (neurons[layer] += share));
       }
     }
     const measured = (most / rows) * steps;
