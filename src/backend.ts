@@ -61,6 +61,8 @@ export interface BackendInfo {
   /** Instruction set in use, e.g. `avx512`. */
   readonly isa?: string;
   readonly device?: string;
+  /** Why it is slower here than it could be, and what to do: for whoever opened it to read. */
+  readonly note?: string;
   /** 16-bit weights are read about as fast as they are stored. */
   readonly fastF16: boolean;
 }

@@ -1,3 +1,4 @@
+import './support/all-isas.ts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Backend, Program } from '../src/backend.ts';
 import { firstThatOpens } from '../src/backends/open.ts';

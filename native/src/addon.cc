@@ -110,6 +110,15 @@ napi_value isas(napi_env env, napi_callback_info) {
   return result;
 }
 
+// processor(): string[]
+napi_value processor(napi_env env, napi_callback_info) {
+  napi_value result;
+  napi_create_array(env, &result);
+  uint32_t i = 0;
+  for (const char* isa : isas_of_processor()) napi_set_element(env, result, i++, text(env, isa));
+  return result;
+}
+
 // Seconds of a run, then of each of its commands, all threads together: a Float64Array.
 napi_value times_of(napi_env env, const Run& run) {
   const size_t count = static_cast<size_t>(run.program->commands);
@@ -349,6 +358,7 @@ napi_value start(napi_env env, napi_value exports) {
   const napi_property_descriptor functions[] = {
 #define DEJAVU_FUNCTION(name, f) {name, nullptr, f, nullptr, nullptr, nullptr, napi_default, nullptr}
       DEJAVU_FUNCTION("isas", isas),
+      DEJAVU_FUNCTION("processor", processor),
       DEJAVU_FUNCTION("open", open),
       DEJAVU_FUNCTION("sources", sources),
       DEJAVU_FUNCTION("types", types),

@@ -7,7 +7,9 @@
 
 namespace dejavu {
 
-// Tables this processor can run, best first.
+// Instruction sets that there is a SIMD layer for and this processor runs, best first.
+std::vector<const char*> isas_of_processor();
+// Those of them that kernels were compiled for.
 std::vector<const KernelTable*> available_isas();
 
 namespace amx {

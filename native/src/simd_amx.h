@@ -118,7 +118,7 @@ struct Tiles {
     return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low));
   }
   static void put(uint8_t* to, V low, V high) { _mm512_storeu_si512(to, rounded(low, high)); }
-  // The same as 16 lanes of two, for what is transposed next.
+  // 32 elements rounded to bf16 as 16 lanes of two, for `transpose`.
   static V both(V low, V high) { return _mm512_castsi512_ps(rounded(low, high)); }
   // 16 columns of two rows, side by side.
   static void put_pairs(uint8_t* to, V a, V b) {
@@ -145,7 +145,7 @@ struct Tiles {
     _mm512_storeu_si512(to, _mm512_permutexvar_epi16(_mm512_srlv_epi16(words, shifts),
                                                      rounded(terms, terms)));
   }
-  // The same of two rows, in two tiles of 16 columns.
+  // As `put_i4`, of groups of two rows side by side, in two tiles of 16 columns.
   static void put_pairs_i4(uint8_t* low, uint8_t* high, const uint8_t* a, V terms_a,
                            const uint8_t* b, V terms_b) {
     const __m512i words = side_by_side(a, b);
@@ -163,7 +163,7 @@ struct Tiles {
   static void transpose(V (&v)[16]) { transposed(v); }
 };
 
-// The same for few rows: left tiles and sums have only theirs.
+// Tiles of bf16 whose left side, and sums, have as many rows as there are activations, 16 at most.
 struct FewTiles {
   static constexpr bool here = true;
 

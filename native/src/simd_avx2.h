@@ -11,7 +11,7 @@ using V = __m256;
 constexpr int W = 8;
 constexpr int dot_rows = 3, dot_cols = 4;
 constexpr int mul_rows = 6, mul_vecs = 2;
-constexpr int flow_rows = 8;
+constexpr int rows_at_once = 8;
 constexpr bool fast_f16 = true;
 
 static inline __m256i first(int64_t n) {

@@ -10,7 +10,7 @@ using V = __m512;
 constexpr int W = 16;                       // f32 lanes
 constexpr int dot_rows = 4, dot_cols = 6;   // accumulators of a tile of dot products
 constexpr int mul_rows = 6, mul_vecs = 4;   // accumulators of a tile of outer products
-constexpr int flow_rows = 8;                // rows a transposed mat-vec has in flight
+constexpr int rows_at_once = 8;                // rows a transposed mat-vec has in flight
 constexpr bool fast_f16 = true;
 
 static inline __mmask16 first(int64_t n) { return static_cast<__mmask16>((1u << n) - 1); }

@@ -13,7 +13,7 @@ using V = float32x4_t;
 constexpr int W = 4;
 constexpr int dot_rows = 4, dot_cols = 6;
 constexpr int mul_rows = 6, mul_vecs = 4;
-constexpr int flow_rows = 8;
+constexpr int rows_at_once = 8;
 constexpr bool fast_f16 = true;
 
 static inline V zero() { return vdupq_n_f32(0); }

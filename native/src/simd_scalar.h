@@ -1,4 +1,5 @@
-// The SIMD layer in plain C++: what runs where nothing better is known.
+// The SIMD layer in plain C++: what runs where nothing better is known, and what each function of a layer
+// means. A layer for a processor has the same names over its own V, and may add Tiles or Quads (native/README.md).
 #pragma once
 
 #include <math.h>
@@ -13,9 +14,11 @@ constexpr int W = 8;
 struct V {
   float lane[W];
 };
+// A tile of dot products: rows of weights, activations. A tile of outer products: rows, vectors. Rows that
+// linearTransposed adds at once.
 constexpr int dot_rows = 2, dot_cols = 2;
 constexpr int mul_rows = 2, mul_vecs = 1;
-constexpr int flow_rows = 4;
+constexpr int rows_at_once = 4;
 constexpr bool fast_f16 = false;
 
 template <class F>
@@ -32,6 +35,7 @@ static inline V zero() { return set(0); }
 static inline V load(const float* p) {
   return each([=](int i) { return p[i]; });
 }
+// The first n, then zeros; nothing behind them is read.
 static inline V load(const float* p, int64_t n) {
   return each([=](int i) { return i < n ? p[i] : 0; });
 }
@@ -64,6 +68,7 @@ static inline V load_i8(const int8_t* p, int64_t n = W) {
   return each([=](int i) { return i < n ? static_cast<float>(p[i]) : 0; });
 }
 
+// The low, or the high, halves of W bytes, as -8 … 7.
 static inline V load_i4(const uint8_t* p, bool high) {
   return each([=](int i) { return static_cast<float>((high ? p[i] >> 4 : p[i] & 15) - 8); });
 }
@@ -94,6 +99,8 @@ static inline V fma(V a, V b, V c) {
 static inline void store_i8(int8_t* p, V v) {
   for (int i = 0; i < W; i++) p[i] = static_cast<int8_t>(v.lane[i]);
 }
+// plus_i4(sum, term_i4(x), p, high) = sum + x · load_i4(p, high). A layer may put the 16 products into the term
+// and look them up.
 static inline V term_i4(float x) { return set(x); }
 static inline V plus_i4(V sum, V term, const uint8_t* p, bool high) {
   return fma(load_i4(p, high), term, sum);
@@ -113,6 +120,7 @@ static inline V sqrt(V a) {
 static inline V round(V a) {
   return each([&](int i) { return rintf(a.lane[i]); });
 }
+// 2^n for whole n within the range of f32's normal numbers.
 static inline V pow2(V n) {
   return each([&](int i) {
     const uint32_t word = static_cast<uint32_t>(static_cast<int32_t>(n.lane[i]) + 127) << 23;
@@ -121,6 +129,7 @@ static inline V pow2(V n) {
     return value;
   });
 }
+// a where x > 0, else b.
 static inline V where_positive(V x, V a, V b) {
   return each([&](int i) { return x.lane[i] > 0 ? a.lane[i] : b.lane[i]; });
 }
@@ -138,12 +147,14 @@ static inline float peak(V a) {
   for (int i = 1; i < W; i++) top = a.lane[i] > top ? a.lane[i] : top;
   return top;
 }
+// The sums of W vectors, with the bits of `sum`.
 static inline V sum_each(const V* rows) {
   float sums[W];
   for (int i = 0; i < W; i++) sums[i] = sum(rows[i]);
   return load(sums);
 }
 
+// Writes the places, from `base` on, of lanes with v > threshold; returns how many.
 static inline int64_t keep_above(uint32_t* out, V v, V threshold, uint32_t base) {
   int64_t count = 0;
   for (uint32_t i = 0; i < W; i++)
@@ -151,6 +162,9 @@ static inline int64_t keep_above(uint32_t* out, V v, V threshold, uint32_t base)
   return count;
 }
 
+// Dot products of codes with activations rounded to int8. A block is some groups of 32 activations as `dot_…`
+// wants them (`groups_…` of them); `dot_…` gives a vector whose lanes add up to the products of the block; each
+// lane belongs to one group, and `spread_…` puts each group's scale into its lanes.
 constexpr int groups_i2 = 1, groups_i4 = 1, groups_i8 = 1;
 struct Block4 {
   int8_t codes[32];

@@ -3,7 +3,7 @@ import { EngineError } from '../errors.ts';
 
 export interface OpenedBackend {
   readonly backend: Backend;
-  /** Why faster backends were passed over, one sentence each. */
+  /** Why faster backends were passed over, and why this one is slower than it could be: one sentence each. */
   readonly notes: readonly string[];
 }
 
@@ -15,12 +15,17 @@ export async function openOneOf(
 ): Promise<OpenedBackend> {
   if (name !== 'auto') {
     const factory = backends.find((candidate) => candidate.name === name);
-    if (factory) return { backend: await factory.open(options), notes: [] };
+    if (factory) return opened(await factory.open(options), []);
     const names = ['auto', ...backends.map((candidate) => candidate.name)];
     throw new EngineError('BAD_REQUEST', `backend: ${name}; expected one of ${names.join(', ')}`);
   }
   return firstThatOpens(backends, options);
 }
+
+const opened = (backend: Backend, notes: readonly string[]): OpenedBackend => ({
+  backend,
+  notes: backend.info.note === undefined ? notes : [...notes, backend.info.note],
+});
 
 /** The first of `candidates` that opens, and why those before it did not. */
 export async function firstThatOpens(
@@ -30,7 +35,7 @@ export async function firstThatOpens(
   const notes: string[] = [];
   for (const factory of candidates)
     try {
-      return { backend: await factory.open(options), notes };
+      return opened(await factory.open(options), notes);
     } catch (error) {
       if (!(error instanceof EngineError) || error.code !== 'BACKEND_UNAVAILABLE') throw error;
       notes.push(error.message);

@@ -19,7 +19,8 @@ static size_t workspace(const Command& c) {
   return sizeof(float) * static_cast<size_t>(Room::size(Sizes(c)));
 }
 
-// Heads of one KV head in rows begin … end-1, which are of one text.
+// Computes `heads`, of one KV head, in `rows`, of one text: gathers queries to blocks, and attends a block when
+// it is full or the next query cannot share it. Slots receive weights of rows from `counted` on.
 static void attend(const Command& c, const Sizes& z, int64_t kv_head, Range heads, Range rows,
                    int64_t counted, float* workspace) {
   const int64_t text = c.operand[sequences].i32()[rows.begin];
@@ -59,7 +60,8 @@ static void attend(const Command& c, const Sizes& z, int64_t kv_head, Range head
   flush();
 }
 
-// Unit: a block of rows and some heads of a KV head; `parts`: units that a KV head is.
+// Number `unit` of all: a block of rows and one of `parts` shares of a KV head's heads. First zeroes what its
+// heads' slots received.
 static void run_unit(const Command& c, const Sizes& z, int64_t unit, int64_t parts,
                      float* workspace) {
   const int64_t blocks = z.blocks(c), kv_head = unit / parts / blocks, part = unit % parts;

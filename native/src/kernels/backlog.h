@@ -142,7 +142,8 @@ static void run_rows(const Command& c, int task, float* results) {
              });
 }
 
-// The same for inputs rounded to int8; those that the task's heads miss are laid out once.
+// As `run_rows`, for inputs rounded to int8. Each is laid out for products of codes once, by the first head
+// of the task that misses it.
 template <class Q>
 static void run_codes(const Command& c, int task, float* results) {
   using Row = CodedRow<Q>;

@@ -2,7 +2,7 @@
 // numbers: weights are unpacked once for all of them, to bytes, never to floats. Products within a group of
 // 32 are exact, as those of dot_codes.h; groups are added in ascending order, in f32.
 //
-// The SIMD layer has `CodeTiles`, or there are none.
+// A SIMD layer that has `CodeTiles` defines DEJAVU_TILES; for others `CodeTiles::here` is false and nothing of this is compiled.
 #pragma once
 
 namespace dejavu::DEJAVU_ISA {
@@ -13,10 +13,10 @@ struct CodeTiles {
 };
 #endif
 
-// For so many activations at most, from tiles_from on: for more, tiles of bf16 have less to do (tiles.h).
-constexpr int64_t most_few = 32;
+// For so many activations at most, from `tiles_from` on; for more, tiles of bf16 have less to do (tiles.h).
+constexpr int64_t most_code_tiled = 32;
 // Rows of weights, and elements of them, that are unpacked at a time.
-constexpr int64_t few_rows = 32, few_depth = 128, few_groups = few_depth / group_size;
+constexpr int64_t unpacked_rows = 32, unpacked_depth = 128, unpacked_groups = unpacked_depth / group_size;
 
 // Activations [T, E] as right tiles, by 16 of them and then by group, with their scales, in Q's unit, and
 // their sums where weights have minima; all padded with zeros.
@@ -71,25 +71,26 @@ struct CodeColumns {
   }
 };
 
-// All dot products of few_rows rows with the activations. `ahead`: rows that come next.
+// out[t * out_stride + r] = w[r] · x[t] for `unpacked_rows` rows and T activations, whole rows of 16 of them.
+// `ahead`: as many rows that come next, whose memory is asked for meanwhile.
 template <class Q, class M>
-static void few_dots(const uint8_t* const* w, const uint8_t* const* ahead, const CodeColumns& x,
+static void tile_dots(const uint8_t* const* w, const uint8_t* const* ahead, const CodeColumns& x,
                      Columns E, float* out, int64_t T, int64_t out_stride) {
   constexpr bool minima = format_of(Q::type).minima;
   constexpr int bits = format_of(Q::type).bits;
-  constexpr int64_t step = few_depth * bits / 8;
+  constexpr int64_t step = unpacked_depth * bits / 8;
   struct alignas(64) Room {
-    uint8_t left[few_rows * few_depth];
-    int32_t products[few_groups * few_rows * tile_side];
-    float sums[most_few / tile_side][few_rows][tile_side];
-    float scale[few_rows][Scales::groups], middle[minima ? few_rows : 1][Scales::groups];
+    uint8_t left[unpacked_rows * unpacked_depth];
+    int32_t products[unpacked_groups * unpacked_rows * tile_side];
+    float sums[most_code_tiled / tile_side][unpacked_rows][tile_side];
+    float scale[unpacked_rows][Scales::groups], middle[minima ? unpacked_rows : 1][Scales::groups];
   } room;
   memset(room.sums, 0, sizeof room.sums);
   const int64_t codes = code_bytes(Q::type, E);
 
   const auto prepare = [&](int64_t e) {
     const int64_t count = least(chunk, E - e);
-    for (int64_t r = 0; r < few_rows; r++) {
+    for (int64_t r = 0; r < unpacked_rows; r++) {
       Scales scales = Scales::of(w[r], Q::type, E);
       CodeTile<Q, 1, 1>::prepare(scales, e, count);
       __builtin_prefetch(ahead[r] + codes + e / group_size * 2, 0, 2);
@@ -104,7 +105,7 @@ static void few_dots(const uint8_t* const* w, const uint8_t* const* ahead, const
     }
   };
   const auto unpack = [&](int64_t place) {
-    for (int64_t r = 0; r < few_rows; r++) {
+    for (int64_t r = 0; r < unpacked_rows; r++) {
       const uint8_t* from = w[r] + place;
       uint8_t last[step];
       if (place + step > codes) {  // what follows a row's codes may not be ours to read
@@ -113,17 +114,17 @@ static void few_dots(const uint8_t* const* w, const uint8_t* const* ahead, const
         from = last;
       }
       for (int64_t at = 0; at < step; at += 64) __builtin_prefetch(ahead[r] + place + at, 0, 2);
-      M::template unpack<bits>(room.left + r * few_depth, from);
+      M::template unpack<bits>(room.left + r * unpacked_depth, from);
     }
   };
   // Of a block of activations, for groups from g on.
   const auto add = [&](int64_t b, int64_t g) {
     const int64_t at = (b * x.groups + g) * tile_side, first = g % Scales::groups;
-    for (int64_t r = 0; r < few_rows; r++) {
+    for (int64_t r = 0; r < unpacked_rows; r++) {
       V sum = load(room.sums[b][r]);
 #pragma GCC unroll 4
-      for (int64_t i = 0; i < few_groups; i++) {
-        const V whole = M::whole(room.products + (i * few_rows + r) * tile_side);
+      for (int64_t i = 0; i < unpacked_groups; i++) {
+        const V whole = M::whole(room.products + (i * unpacked_rows + r) * tile_side);
         sum = fma(mul(whole, load(x.scales + at + i * tile_side)), set(room.scale[r][first + i]), sum);
         if constexpr (minima)
           sum = fma(load(x.sums + at + i * tile_side), set(room.middle[r][first + i]), sum);
@@ -132,7 +133,7 @@ static void few_dots(const uint8_t* const* w, const uint8_t* const* ahead, const
     }
   };
 
-  for (int64_t e = 0; e < E; e += few_depth) {
+  for (int64_t e = 0; e < E; e += unpacked_depth) {
     if (e % chunk == 0) prepare(e);
     unpack(e * bits / 8);
     const int64_t g = e / group_size;
@@ -142,7 +143,7 @@ static void few_dots(const uint8_t* const* w, const uint8_t* const* ahead, const
     }
   }
   for (int64_t b = 0; b < x.blocks; b++)
-    for (int64_t half = 0; half < few_rows; half += tile_side) {
+    for (int64_t half = 0; half < unpacked_rows; half += tile_side) {
       V lanes[tile_side];
       for (int64_t r = 0; r < tile_side; r++) lanes[r] = load(room.sums[b][half + r]);
       M::transpose(lanes);

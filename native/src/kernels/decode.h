@@ -77,7 +77,7 @@ struct Scales {
     for (int64_t g = 0; g < groups; g += W)
       store(value + g, load_f16_each(stored + (begin / group_size + g) / times, times));
   }
-  // A call, as tiles are many.
+  // `repeat` of less than a chunk. Not inlined: every tile would hold a copy of what runs once a row.
   template <int times>
   __attribute__((noinline)) void repeat_some(int64_t begin, int64_t end) {
     const int64_t first = begin / (times * group_size);

@@ -166,7 +166,7 @@ struct CodeTile {
                        Q::spread(both[r][t] + b * Q::groups), sums[r][t]);
   }
 
-  // The same at `place` of the row, where the codes may end: what follows them is not ours to multiply.
+  // As `multiply`, of row r's block at `place`, where its codes may end: what lies behind them counts as 0.
   DEJAVU_INLINE void multiply_last(int64_t e, int64_t b, int r, int64_t place) {
     const int64_t count = code_bytes(Q::type, E) - place;
     if (count >= Q::bytes) return multiply(e, b, r, w[r] + place);

@@ -11,13 +11,14 @@ namespace dejavu::DEJAVU_ISA::linear {
 // How a command is computed; each path is a file of linear/.
 enum class Path { floats, codes, code_tiles, tiles };
 
-// With tiles all activations meet each panel of weights: tiles of whole numbers while activations are few, of
-// bf16 then.
+// From `tiles_from` activations on, where the instruction set has tiles and one selection holds for all, a
+// panel of weights is unpacked once and meets all of them: in tiles of whole numbers up to `most_code_tiled`
+// activations, in tiles of bf16 beyond.
 static Path path_of(const Command& c) {
   const int64_t T = c.operand[x].dim[0];
   if (c.operand[x].type != DType::int8) return Path::floats;
   if (T < tiles_from || per_row(c.operand[select])) return Path::codes;
-  if (CodeTiles::here && T <= most_few) return Path::code_tiles;
+  if (CodeTiles::here && T <= most_code_tiled) return Path::code_tiles;
   return Tiles::here ? Path::tiles : Path::codes;
 }
 

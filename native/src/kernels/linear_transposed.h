@@ -25,8 +25,9 @@ constexpr int64_t most_tasks = 8;
 // How a command is computed; each path is a file of linear_transposed/.
 enum class Path { rows, codes, panels, few_tiles, tiles };
 
-// From `tiles_from` activations on, rows that all of them use are decoded once for all: to panels of f32 or,
-// where there are tiles, to tiles of bf16. Tiles that are few are left tiles of no more rows than activations.
+// With fewer than `tiles_from` activations, or a selection for each, a task owns inputs. From there on rows of
+// weights are decoded once for all activations: to panels of f32, or to tiles of bf16 where the instruction
+// set has them; up to 16 activations fill one row of tiles, and 4-bit codes then become tiles undecoded.
 static Path path_of(const Command& c) {
   const int64_t T = c.operand[x].dim[0], E = c.operand[w].dim[1];
   const int bits = format_of(c.operand[w].type).bits;
@@ -55,7 +56,7 @@ static size_t workspace(const Command& c) {
   const int64_t T = c.operand[x].dim[0];
   switch (path_of(c)) {
     case Path::rows:
-      return sums_bytes(c) + sizeof(float) * static_cast<size_t>(flow_rows * T);
+      return sums_bytes(c) + sizeof(float) * static_cast<size_t>(rows_at_once * T);
     case Path::codes:
       return sums_bytes(c) + CodeSums<DType::int4>::room(c.operand[w].dim[1]);
     case Path::few_tiles:

@@ -90,7 +90,7 @@ static void outer(int64_t M, int64_t N, int64_t K, Places a, const Right& b, flo
   while (m < M) some(Number<1>{});
 }
 
-// The same of a matrix b in f32.
+// `outer` for a matrix b in f32, whose rows lie `b_row` elements apart.
 static inline void outer(int64_t M, int64_t N, int64_t K, Places a, const float* b, int64_t b_row,
                          float* c, int64_t c_row, bool fresh) {
   constexpr int64_t size = sizeof(float);

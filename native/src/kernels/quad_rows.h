@@ -3,7 +3,7 @@
 // together: in each of four vectors four numbers of W / 4 rows. A row's bits do not depend on where it lies;
 // they are not those of CodeTile, which takes rows that are longer or end within a group.
 //
-// The SIMD layer has `Quads`, or there are none.
+// A SIMD layer that has `Quads` defines DEJAVU_QUADS; for others `Quads::here` is false and nothing of this is compiled.
 #pragma once
 
 namespace dejavu::DEJAVU_ISA {
@@ -78,7 +78,7 @@ static void quad_dots(const uint8_t* matrix, const int64_t* rows, bool one_run, 
   }
 }
 
-// The same for rows of E elements.
+// Calls the above with as many parts as E elements are. Only where `quad_rows<Q>(E)`.
 template <class Q, class M = Quads>
 static void quad_dots(const uint8_t* matrix, const int64_t* rows, bool one_run, int64_t count,
                       const CodedRow<Q>* x, int64_t T, Columns E, float* out, int64_t out_stride) {

@@ -3,7 +3,7 @@
 // A panel of weights is decoded once, stays in cache, and meets all activations there. What a number is rounded
 // to depends on nothing else; sums run over tiles of 32 elements in ascending order of their places.
 //
-// The SIMD layer has `Tiles`, or there are none.
+// A SIMD layer that has `Tiles` defines DEJAVU_TILES; for others `Tiles::here` is false and nothing of this is compiled.
 #pragma once
 
 namespace dejavu::DEJAVU_ISA {
@@ -55,7 +55,8 @@ static inline void put_group(const typename D::Row& row, int64_t i, int64_t n, u
     M::put(to, row.at(i, 0, least(W, n)), row.at(i, W, most(0, n - W)));
 }
 
-// The same of two rows, in right tiles: their places in one of columns i … i+15, and the next.
+// Elements i … i+31 of two rows side by side, in two right tiles: of columns i … i+15 and i+16 … i+31. Those
+// from i + n on as 0 or as any finite number.
 template <class D, class M>
 static inline void put_groups(const typename D::Row& a, const typename D::Row& b, int64_t i,
                               int64_t n, uint8_t* low, uint8_t* high) {

@@ -30,6 +30,8 @@ export interface Addon {
   sources(): string;
   /** Instruction sets that it was compiled for and this processor can run, best first. */
   isas(): string[];
+  /** Instruction sets that it could be compiled for and this processor can run, best first. */
+  processor(): string[];
   /** Element types, in the order of their numbers on a tape. */
   types(): TypeNames[];
   /** Starts the threads. */

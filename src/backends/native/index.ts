@@ -27,6 +27,7 @@ import {
   type ProgramHandle,
 } from './addon.ts';
 import { physicalCores } from './cores.ts';
+import { chooseIsa, type ChosenIsa } from './isa.ts';
 import { toTape } from './tape.ts';
 
 /** Memory of the addon, seen from JavaScript as an ArrayBuffer. */
@@ -67,7 +68,7 @@ class NativeBackend implements Backend {
   readonly #vocabulary: Vocabulary;
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor(addon: Addon, isa: string, threads: number) {
+  constructor(addon: Addon, { isa, note }: ChosenIsa, threads: number) {
     this.#addon = addon;
     this.#device = addon.open(isa, threads);
     this.#vocabulary = {
@@ -80,7 +81,7 @@ class NativeBackend implements Backend {
       addon.close(this.#device);
       throw outdated(`the compiled addon is not this program's: ${differences.join('; ')}`);
     }
-    this.info = { threads, isa, fastF16: addon.fastF16(this.#device) };
+    this.info = { threads, isa, ...(note && { note }), fastF16: addon.fastF16(this.#device) };
   }
 
   refuses(op: string, weights?: DType): string | undefined {
@@ -181,14 +182,7 @@ export async function openNative(options: BackendOptions, folder?: string): Prom
   if (!Number.isInteger(threads) || threads < 1 || threads > 1024)
     throw new EngineError('BAD_REQUEST', `threads: ${threads}; expected a number from 1 to 1024`);
   const addon = loadAddon(folder);
-  const isas = addon.isas();
-  const isa = options.isa ?? isas[0];
-  if (!isas.includes(isa))
-    throw new EngineError(
-      'BACKEND_UNAVAILABLE',
-      `native backend: this processor has no ${isa}; it has ${isas.join(', ')}`,
-    );
-  return Promise.resolve(new NativeBackend(addon, isa, threads));
+  return Promise.resolve(new NativeBackend(addon, chooseIsa(addon, options.isa), threads));
 }
 
 export const native: BackendFactory & {

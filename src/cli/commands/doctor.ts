@@ -12,6 +12,8 @@ interface Finding {
   readonly reason?: string;
   readonly isa?: string;
   readonly device?: string;
+  /** Why it is slower here than it could be. */
+  readonly note?: string;
 }
 
 interface Diagnosis {
@@ -44,12 +46,13 @@ export const doctor = command({
         continue;
       }
       await using backend = opened;
-      const { isa, device } = backend.info;
+      const { isa, device, note } = backend.info;
       findings.push({
         name: factory.name,
         works: true,
         ...(isa && { isa }),
         ...(device && { device }),
+        ...(note && { note }),
       });
       fastest ??= {
         threads: backend.info.threads,
@@ -71,6 +74,8 @@ const describe = ({ backends, threads, bandwidthGBs }: Diagnosis): string =>
         works ? (isa ?? device ?? 'plain TypeScript') : '',
       ]),
     ]),
-    ...backends.flatMap(({ reason }) => (reason === undefined ? [] : [`\n${reason}\n`])),
+    ...backends.flatMap(({ reason, note }) =>
+      [reason, note].flatMap((line) => (line ? [`\n${line}\n`] : [])),
+    ),
     `\n${backends.find(({ works }) => works)?.name} uses ${threads} threads and reads ${bandwidthGBs.toFixed(1)} GB/s (best of several sums over 1 GiB)\n`,
   ].join('');

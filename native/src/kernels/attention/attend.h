@@ -21,7 +21,8 @@ static inline void with_cache(DType type, F f) {
   }
 }
 
-// One block's attention, over a cache of type C.
+// One block of queries of one text and one KV head, over a cache of type C: their outputs, and what slots
+// receive of them. `run` does score, weigh and mix, in this order.
 template <class C>
 struct Attend {
   const Command& c;

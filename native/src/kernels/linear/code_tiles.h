@@ -29,7 +29,7 @@ static void run_code_tiles(const Command& c, int task, float* results) {
     const uint8_t* place[2 * batch];
     outputs.list(i, 2 * batch, range.end, rows);
     for (int64_t r = 0; r < 2 * batch; r++) place[r] = weights + rows[r] * stride;
-    few_dots<Q, M>(place, place + batch, input, E, results, T, batch);
+    tile_dots<Q, M>(place, place + batch, input, E, results, T, batch);
     finish(c, rows, least(batch, range.end - i), 0, T, results);
   }
 }

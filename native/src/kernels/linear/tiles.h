@@ -12,7 +12,7 @@ static size_t tiles_bytes(const Command& c) {
   return static_cast<size_t>(results_bytes(T) + (tiles + 2 * panel_depth / tile_depth) * tile_bytes);
 }
 
-// All activations by tiles: a panel of 32 rows of weights at a time.
+// The task's outputs for all activations: `batch` rows of weights are decoded to tiles at a time.
 template <class D, class M = Tiles>
 static void run_tiles(const Command& c, int task, float* results) {
   const Operand& weights = c.operand[w];

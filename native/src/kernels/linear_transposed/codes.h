@@ -5,7 +5,8 @@
 
 namespace dejavu::DEJAVU_ISA::linear_transposed {
 
-// The same for 4-bit codes, through exact sums of codes; `room` is CodeSums'.
+// sums [T, E] = x · w over inputs begin … end-1 of those chosen, one activation after the other; `room` is
+// CodeSums'. Tasks share what they learn of the peaks of scales, in memory behind their sums.
 template <class D>
 static void sum_codes(const Command& c, Chosen inputs, Range range, int64_t t0, int64_t T,
                        float* sums, float* room) {

@@ -5,7 +5,8 @@
 
 namespace dejavu::DEJAVU_ISA::linear_transposed {
 
-// Room of few activations: a panel's own numbers, scales and middles, then tiles.
+// What a task of this path works in: x of `depth` inputs by activation; the scales and middles of these inputs'
+// rows, by group of the chunk; x times scales as left tiles; codes as right tiles.
 struct FewRoom {
   static constexpr int64_t depth = 128, steps = depth / tile_depth;
   float inputs[tile_side][depth], scale[Scales::groups][depth], middle[Scales::groups][depth];

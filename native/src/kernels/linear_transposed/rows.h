@@ -1,4 +1,4 @@
-// linearTransposed, path `rows`: sums over rows in flight, of any type, each by its own activation.
+// linearTransposed, path `rows`: sums over rows in flight, of any type, a few rows at a time.
 #pragma once
 
 #include "sums.h"
@@ -55,18 +55,18 @@ static void sum_rows(const Command& c, Chosen inputs, Range range, int64_t t0, i
   memset(sums, 0, sizeof(float) * static_cast<size_t>(T * E));
   const auto at = [&](int64_t i) { return weights.data + inputs[least(i, range.end - 1)] * stride; };
   for (int64_t i = range.begin, n; i < range.end; i += n) {
-    n = range.end - i >= flow_rows ? flow_rows : 1;
-    const uint8_t* rows[flow_rows];
-    const uint8_t* ahead[flow_rows];
+    n = range.end - i >= rows_at_once ? rows_at_once : 1;
+    const uint8_t* rows[rows_at_once];
+    const uint8_t* ahead[rows_at_once];
     for (int64_t r = 0; r < n; r++) {
       rows[r] = at(i + r);
-      ahead[r] = at(i + r + flow_rows);
+      ahead[r] = at(i + r + rows_at_once);
       for (int64_t t = 0; t < T; t++) factor[t * n + r] = input[t * N + inputs[i + r]];
     }
     if (n == 1)
       add_rows<D, 1>(rows, ahead, factor, T, E, sums);
     else
-      add_rows<D, flow_rows>(rows, ahead, factor, T, E, sums);
+      add_rows<D, rows_at_once>(rows, ahead, factor, T, E, sums);
   }
 }
 
