@@ -1,7 +1,7 @@
 import { EngineError } from '../errors.ts';
 import { Metadata } from '../loaders/gguf/metadata.ts';
 import type { GgufHeader } from '../loaders/gguf/reader.ts';
-import { formerSplits, type WordSplit, wordSplits } from './pre-tokenizers.ts';
+import { formerSplits, type WordSplit, wordSplits } from './word-splits.ts';
 import {
   addedTokens,
   idsOf,

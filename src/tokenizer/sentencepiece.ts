@@ -44,6 +44,7 @@ export const bpe: PieceModel = (pieces, ids) => ({
   byte_fallback: pieces.some(({ type }) => type === pieceTypes.byte),
   vocab: ids,
   merges: mergesOf(pieces),
+  sentencepiece: true,
 });
 
 /** The pieces of the highest scores together, as unigram.ts finds them. */

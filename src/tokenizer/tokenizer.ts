@@ -1,9 +1,6 @@
-import { Tokenizer as Library } from '@huggingface/tokenizers';
 import { EngineError } from '../errors.ts';
-import { keepByteOrderMarks } from './byte-order-mark.ts';
 import { type ChatTemplate, readChatTemplate } from './chat-template.ts';
-import { cutLongPieces } from './pieces.ts';
-import { divideByScores } from './unigram.ts';
+import { makePipeline, type Pipeline } from './pipeline.ts';
 
 /** Text to ids and back, as the checkpoint's own tokenizer does it. */
 export interface Tokenizer {
@@ -26,7 +23,10 @@ export interface Tokenizer {
   stream(options?: { special?: boolean }): TextStream;
 }
 
-/** Its texts, one after another, are what `decode` makes of all ids; none ends within a character. */
+/**
+ * Its texts, one after another, are what `decode` makes of all ids; none ends within a character. Where bytes break off,
+ * those before them that were told stay: `decode` takes back the whole run that ids of bytes make.
+ */
 export interface TextStream {
   /** The text that is certain since this id; often empty, when a character spans ids. */
   push(id: number): string;
@@ -36,12 +36,9 @@ export interface TextStream {
 
 /** Make a tokenizer of a parsed tokenizer.json and tokenizer_config.json. Throws `NO_TOKENIZER`. */
 export function createTokenizer(json: unknown, config: unknown, where: string): Tokenizer {
-  let library: Library;
+  let pipeline: Pipeline;
   try {
-    library = new Library(json as object, config as object);
-    cutLongPieces(library, json);
-    divideByScores(library, json);
-    keepByteOrderMarks(library);
+    pipeline = makePipeline(json);
   } catch (cause) {
     throw new EngineError(
       'NO_TOKENIZER',
@@ -49,14 +46,6 @@ export function createTokenizer(json: unknown, config: unknown, where: string): 
       { cause },
     );
   }
-
-  const decode = (ids: readonly number[], special = false): string => {
-    const known = ids.filter((id) => library.id_to_token(id) !== undefined);
-    if (known.length === 0) return '';
-    const options = { skip_special_tokens: !special, clean_up_tokenization_spaces: false };
-    return library.decode(known, options);
-  };
-
   return {
     encode(text, { special = true } = {}) {
       const broken = text.search(/\p{Surrogate}/u);
@@ -65,20 +54,20 @@ export function createTokenizer(json: unknown, config: unknown, where: string): 
           'BAD_TEXT',
           `text: half a surrogate pair at ${broken}; expected Unicode that UTF-8 can hold; correct the text`,
         );
-      const { ids, tokens } = library.encode(text, { add_special_tokens: special });
-      return ids.map((id, i) => {
+      return pipeline.encode(text, special).map((id) => {
         if (typeof id === 'number') return id;
         throw new EngineError(
           'BAD_TEXT',
-          `text: ${JSON.stringify(tokens[i])} is in no token of ${where}; expected text its vocabulary covers; remove it`,
+          `text: ${JSON.stringify(id)} is in no token of ${where}; expected text its vocabulary covers; remove it`,
         );
       });
     },
-    decode: (ids, options) => decode(ids, options?.special),
+    decode: (ids, options) => pipeline.decode(ids, options?.special ?? false),
     chat: readChatTemplate(config, where),
     chatTemplate: (source, name) =>
       readChatTemplate({ ...(config as object), chat_template: source }, name)!,
-    stream: (options) => streamOf((ids) => decode(ids, options?.special)),
+    stream: (options) =>
+      streamOf((ids) => pipeline.decode(ids, options?.special ?? false, 'alone')),
   };
 }
 

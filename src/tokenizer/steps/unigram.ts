@@ -1,30 +1,32 @@
-import type { Tokenizer as Library } from '@huggingface/tokenizers';
+import * as z from 'zod';
+import { spelled } from './bpe.ts';
+import type { Model } from './models.ts';
+
+export const unigramFields = {
+  vocab: z.array(z.tuple([z.string(), z.number()])).min(1),
+  unk_id: z.int().min(0).nullish(),
+  byte_fallback: z.boolean().default(false),
+  /**
+   * Of a tokenizer.model alone: ids of pieces that texts are not compared with; sums of scores are
+   * those of 32 bits.
+   */
+  sentencepiece: z.object({ unmatched: z.array(z.number()) }).optional(),
+};
 
 /**
- * Let a Unigram tokenizer divide texts as Hugging Face's and SentencePiece do: the library's knows no bytes
- * for characters without a piece, and copies paths, which is slow for long texts.
- *
  * A text becomes the pieces whose scores add up to the most (Kudo, arXiv 1804.10959, by Viterbi's
  * algorithm); of equal ways to a place, the one whose last piece is longest. A character that is no piece
- * may stand alone, for 10 less than the lowest score: as its UTF-8 bytes, or else as the unknown token.
+ * may stand alone, for 10 less than the lowest score: as its UTF-8 bytes, or, with its like around it, as the unknown token.
  */
-export function divideByScores(library: Library, json: unknown): void {
-  const { model } = json as { model?: Partial<UnigramModel> };
-  if (model?.type !== 'Unigram' || !model.vocab) return;
-  const { vocab, unk_id, byte_fallback: spells = false, sentencepiece } = model;
+export function unigram(fields: z.output<z.ZodObject<typeof unigramFields>>): Model {
+  const { vocab, unk_id, byte_fallback, sentencepiece } = fields;
   const round = sentencepiece ? Math.fround : (x: number): number => x;
   const unmatched = new Set(sentencepiece?.unmatched);
   const matched = new Map(vocab.filter((_, id) => !unmatched.has(id)));
-  const texts = new Set(vocab.map(([text]) => text));
+  const ids = new Map(vocab.map(([text], id) => [text, id]));
   const lowest = Array.from(matched.values()).reduce((a, b) => Math.min(a, b), Infinity);
   const alone = round(lowest - 10);
   const root = treeOf(matched);
-
-  const spell = (character: string): string[] => {
-    const bytes = spells ? Array.from(new TextEncoder().encode(character), nameOfByte) : [];
-    if (bytes.length && bytes.every((name) => texts.has(name))) return bytes;
-    return [vocab[unk_id ?? -1]?.[0] ?? character];
-  };
 
   const divide = (text: string): string[] => {
     const characters = Array.from(text);
@@ -49,26 +51,28 @@ export function divideByScores(library: Library, json: unknown): void {
     return pieces.reverse();
   };
 
-  library.model.encode = (parts) =>
-    parts.flatMap(divide).flatMap((piece) => (matched.has(piece) ? [piece] : spell(piece)));
-}
+  const isKnown = (piece: string): boolean => matched.has(piece) && ids.get(piece) !== unk_id;
 
-/** What is read of a tokenizer.json. */
-interface UnigramModel {
-  readonly type: string;
-  readonly unk_id: number | null;
-  readonly vocab: readonly (readonly [text: string, score: number])[];
-  readonly byte_fallback: boolean;
-  /**
-   * Of a tokenizer.model alone: ids of pieces that texts are not compared with; sums of scores are
-   * those of 32 bits.
-   */
-  readonly sentencepiece?: { readonly unmatched: readonly number[] };
-}
+  /** Pieces as they are, and what is none, or unknown by name, put together. */
+  const fused = (pieces: readonly string[]): string[] =>
+    pieces.reduce<string[]>((list, piece, i) => {
+      const joins = i > 0 && !isKnown(piece) && !isKnown(pieces[i - 1]);
+      if (joins) list[list.length - 1] += piece;
+      else list.push(piece);
+      return list;
+    }, []);
 
-/** The name of a byte among the pieces. */
-const nameOfByte = (byte: number): string =>
-  `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`;
+  return {
+    ids,
+    tokens: new Map(vocab.map(([text], id) => [id, text])),
+    tokenize: (text) =>
+      fused(divide(text)).flatMap((piece) => {
+        const id = sentencepiece && !isKnown(piece) ? undefined : ids.get(piece);
+        if (id !== undefined) return [id];
+        return (byte_fallback && spelled(ids, piece)) || [unk_id ?? piece];
+      }),
+  };
+}
 
 /** What begins like a piece, by character; a piece ends where there is a score. */
 interface Node {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { createTokenizer, type Tokenizer } from './tokenizer.ts';
+import { createTokenizer, type Tokenizer } from '../tokenizer.ts';
 
 const vocab: [string, number][] = [
   ['<unk>', 0],

@@ -1,0 +1,73 @@
+import * as z from 'zod';
+import { bpe, bpeFields, byId } from './bpe.ts';
+import { type Component, component, makeOf } from './component.ts';
+import { unigram, unigramFields } from './unigram.ts';
+
+/** Makes tokens of pieces. */
+export interface Model {
+  /** By token. */
+  readonly ids: ReadonlyMap<string, number>;
+  /** By id; two ids may have one text, of which `ids` has the last. */
+  readonly tokens: ReadonlyMap<number, string>;
+  /** Ids of a piece; a text in place of an id is in no token, and there is no token for that. */
+  tokenize(piece: string): (number | string)[];
+}
+
+const vocab = z.record(z.string(), z.int().min(0));
+
+/** Every model of tokenizer.json. */
+const models: Readonly<Record<string, Component<Model>>> = {
+  BPE: component(bpeFields, bpe),
+  Unigram: component(unigramFields, unigram),
+  WordLevel: component({ vocab, unk_token: z.string() }, ({ vocab, unk_token }) => {
+    const ids = new Map(Object.entries(vocab));
+    return {
+      ids,
+      tokens: byId(ids),
+      tokenize: (piece) => [ids.get(piece) ?? ids.get(unk_token) ?? piece],
+    };
+  }),
+  WordPiece: component(
+    {
+      vocab,
+      unk_token: z.string().default('[UNK]'),
+      continuing_subword_prefix: z.string().default('##'),
+      max_input_chars_per_word: z.int().min(0).default(100),
+    },
+    ({ vocab, unk_token, continuing_subword_prefix, max_input_chars_per_word }) => {
+      const ids = new Map(Object.entries(vocab));
+      const unknown = ids.get(unk_token) ?? unk_token;
+      return {
+        ids,
+        tokens: byId(ids),
+        tokenize(piece) {
+          const characters = Array.from(piece);
+          if (characters.length > max_input_chars_per_word) return [unknown];
+          const found: number[] = [];
+          for (let start = 0; start < characters.length;) {
+            let end = characters.length;
+            let id: number | undefined;
+            for (; end > start; end--) {
+              const part = characters.slice(start, end).join('');
+              id = ids.get(start > 0 ? continuing_subword_prefix + part : part);
+              if (id !== undefined) break;
+            }
+            if (id === undefined) return [unknown];
+            found.push(id);
+            start = end;
+          }
+          return found;
+        },
+      };
+    },
+  ),
+};
+
+/** Files from before there were types have none: their fields say what they are. */
+export function makeModel(json: unknown): Model {
+  const { type, vocab, merges } = Object(json) as Record<string, unknown>;
+  const guess = merges ? 'BPE' : Array.isArray(vocab) ? 'Unigram' : 'WordPiece';
+  const model = makeOf('model', models, type ? json : { ...Object(json), type: guess });
+  if (!model) throw new Error('it has no model');
+  return model;
+}
