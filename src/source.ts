@@ -21,8 +21,8 @@ export interface Folder {
   readonly files: readonly string[];
   /** Throws `FILE_NOT_FOUND`. */
   open(file: string): Promise<Source>;
-  /** How contents are hashed here: as fast as this place can. */
-  readonly sha256: Sha256;
+  /** A SHA-256 that is faster than one in JavaScript, where this place has one. */
+  readonly sha256?: Sha256;
 }
 
 /** SHA-256 of chunks one after another, in hexadecimal. */

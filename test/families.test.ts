@@ -16,7 +16,7 @@ import { inspect } from '../src/engine/local.ts';
 import { writePredictor } from '../src/loaders/files.ts';
 import { makesZeros } from '../src/ops/activation.ts';
 import type { TrainResult } from '../src/train/train.ts';
-import { readPredictor } from './by-path.ts';
+import { readPredictor } from './support/by-path.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const parity = join(root, 'test/data/parity');

@@ -15,6 +15,7 @@ test('the surface is what is listed here', () => {
       'Generation',
       'backends',
       'bench',
+      'blobFolder',
       'cachedModel',
       'errorCodes',
       'evaluate',
@@ -23,14 +24,16 @@ test('the surface is what is listed here', () => {
       'failures',
       'families',
       'findGolden',
+      'httpFolder',
       'inspect',
+      'memoryFolder',
       'methods',
       'peers',
       'policies',
       'pull',
       'quantize',
     ],
-    ...['readGolden', 'tasks', 'train', 'verify'],
+    ...['readGolden', 'reference', 'tasks', 'train', 'verify'],
   ]);
 });
 

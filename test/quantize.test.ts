@@ -20,7 +20,7 @@ import { formatOf, modelTypes } from '../src/tensor.ts';
 import { asGguf } from './support/as-gguf.ts';
 import { codeOf } from './support/code-of.ts';
 import { backendsThatOpen } from './support/opens.ts';
-import { loadCheckpoint, hashCheckpoint } from './by-path.ts';
+import { loadCheckpoint, hashCheckpoint } from './support/by-path.ts';
 
 const parity = fileURLToPath(new URL('data/parity/', import.meta.url));
 const families = ['llama-gqa-tied', 'llama-bias', 'opt', 'opt-350m', 'gpt-neox', 'gpt-neox-relu'];

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Engine } from '../src/engine/local.ts';
 import { train, type TrainOptions, type TrainResult } from '../src/train/train.ts';
-import { readPredictor } from './by-path.ts';
+import { readPredictor } from './support/by-path.ts';
 
 const source = fileURLToPath(new URL('data/parity/gpt-neox-relu', import.meta.url));
 let folder: string;

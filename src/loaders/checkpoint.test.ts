@@ -12,7 +12,7 @@ import { modelTypes, size, type Tensor } from '../tensor.ts';
 import type { FileType, WeightType } from './convert.ts';
 import { readSafetensors, writeSafetensors } from './files.ts';
 import { syntheticCheckpoint } from './synthetic.ts';
-import { loadCheckpoint, hashCheckpoint } from '../../test/by-path.ts';
+import { loadCheckpoint, hashCheckpoint } from '../../test/support/by-path.ts';
 
 const parity = fileURLToPath(new URL('../../test/data/parity/', import.meta.url));
 let folder: string;

@@ -16,6 +16,7 @@ import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { EngineError } from '../errors.ts';
 import type { Folder, ModelFiles, Sha256, Source } from '../source.ts';
+import { expectWithin } from './folder.ts';
 import { isGguf } from './names.ts';
 
 /** What one system call takes. */
@@ -41,11 +42,7 @@ export async function openFile(path: string): Promise<Source> {
     path,
     size,
     async read(offset, length) {
-      if (offset + length > size)
-        throw new EngineError(
-          'BAD_CHECKPOINT',
-          `${path}: ${length} bytes at ${offset} lie beyond its end; expected a file of more than ${size} bytes; it may be truncated, fetch it again`,
-        );
+      expectWithin(path, size, offset, length);
       const bytes = new Uint8Array(length);
       for (let done = 0; done < length;) {
         const want = Math.min(length - done, largestRead);

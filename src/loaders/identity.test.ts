@@ -8,7 +8,7 @@ import type { Entry } from './entry.ts';
 import { openFolder } from './fs.ts';
 import { openGguf } from './gguf/open.ts';
 import { openTensors } from './safetensors.ts';
-import { hashCheckpoint, isCheckpoint, sampleCheckpoint } from '../../test/by-path.ts';
+import { hashCheckpoint, isCheckpoint, sampleCheckpoint } from '../../test/support/by-path.ts';
 
 const parity = fileURLToPath(new URL('../../test/data/parity/llama', import.meta.url));
 const temporary = mkdtempSync(join(tmpdir(), 'identity-'));

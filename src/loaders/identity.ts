@@ -1,4 +1,4 @@
-import type { Folder, ModelFiles, Source } from '../source.ts';
+import type { Folder, ModelFiles, Sha256, Source } from '../source.ts';
 import type { Entry } from './entry.ts';
 import { openGguf } from './gguf/open.ts';
 import { whereIs } from './names.ts';
@@ -34,9 +34,14 @@ export async function isCheckpoint(
 
 /** SHA-256 of a checkpoint's configuration and weight files: what a predictor was made for. */
 export async function hashCheckpoint({ folder, gguf }: ModelFiles): Promise<string> {
-  return await folder.sha256(
-    gguf === undefined ? folderContents(folder) : ggufContents(folder, gguf),
-  );
+  const bytes = gguf === undefined ? folderContents(folder) : ggufContents(folder, gguf);
+  return await hash(folder, bytes);
+}
+
+/** By what the place of a folder has, else in JavaScript, which is not loaded before. */
+async function hash(folder: Folder, chunks: Parameters<Sha256>[0]): Promise<string> {
+  const sha256 = folder.sha256 ?? (await import('./sha256.ts')).sha256;
+  return await sha256(chunks);
 }
 
 /** Raise the number when anything of what is sampled changes. */
@@ -53,7 +58,7 @@ const [ranges, rangeBytes] = [4, 4096];
  */
 export async function sampleCheckpoint({ folder, gguf }: ModelFiles): Promise<string> {
   const bytes = gguf === undefined ? folderSamples(folder) : ggufSamples(folder, gguf);
-  return `${scheme}:${await folder.sha256(bytes)}`;
+  return `${scheme}:${await hash(folder, bytes)}`;
 }
 
 async function* folderSamples(folder: Folder): AsyncGenerator<Uint8Array> {

@@ -13,7 +13,7 @@ import {
   hashCheckpoint,
   isCheckpoint,
   sampleCheckpoint,
-} from '../../test/by-path.ts';
+} from '../../test/support/by-path.ts';
 
 const source = fileURLToPath(new URL('../../test/data/parity/llama-bias', import.meta.url));
 let folder: string;

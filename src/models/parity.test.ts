@@ -15,7 +15,7 @@ import type { Sparsity } from '../sparsity.ts';
 import { dense } from '../sparsity/dense.ts';
 import { given } from '../sparsity/given.ts';
 import type { Tensor } from '../tensor.ts';
-import { loadCheckpoint } from '../../test/by-path.ts';
+import { loadCheckpoint } from '../../test/support/by-path.ts';
 
 /** Largest error, as a share of the expected values' range. */
 const tolerance = 2e-4;

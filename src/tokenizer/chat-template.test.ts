@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { EngineError } from '../errors.ts';
 import { createChatTemplate, readChatTemplate, type RenderOptions } from './chat-template.ts';
-import { loadTokenizer } from '../../test/by-path.ts';
+import { loadTokenizer } from '../../test/support/by-path.ts';
 
 const messages = [
   { role: 'system', content: 'Be brief.' },

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { codeOf } from '../../test/support/code-of.ts';
 import { encodeGguf, type GgufValue } from '../../test/support/gguf-file.ts';
 import type { Tokenizer } from './index.ts';
-import { loadTokenizer } from '../../test/by-path.ts';
+import { loadTokenizer } from '../../test/support/by-path.ts';
 
 let folder: string;
 beforeAll(() => void (folder = mkdtempSync(join(tmpdir(), 'gguf-tokenizer-'))));

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { EngineError } from '../errors.ts';
 import { sentencePieceJson } from './sentencepiece-model.ts';
 import { createTokenizer, type Tokenizer } from './tokenizer.ts';
-import { loadTokenizer } from '../../test/by-path.ts';
+import { loadTokenizer } from '../../test/support/by-path.ts';
 
 /** Tiny models, and what SentencePiece encodes and decodes (test/data/sentencepiece/train.py). */
 const folder = fileURLToPath(new URL('../../test/data/sentencepiece/', import.meta.url));

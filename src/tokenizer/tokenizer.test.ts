@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { EngineError } from '../errors.ts';
 import { byteLevelTokenizer } from './byte-level.ts';
 import { createTokenizer, type Tokenizer } from './tokenizer.ts';
-import { loadTokenizer } from '../../test/by-path.ts';
+import { loadTokenizer } from '../../test/support/by-path.ts';
 
 /** The code that an action fails with. */
 function codeOf(action: () => unknown): string {

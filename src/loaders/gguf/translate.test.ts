@@ -13,7 +13,7 @@ import type { Description } from '../../model.ts';
 import type { Checkpoint } from '../checkpoint.ts';
 import { openFile } from '../fs.ts';
 import { readGguf } from './reader.ts';
-import { loadCheckpoint, hashCheckpoint } from '../../../test/by-path.ts';
+import { loadCheckpoint, hashCheckpoint } from '../../../test/support/by-path.ts';
 
 const parity = fileURLToPath(new URL('../../../test/data/parity/', import.meta.url));
 let folder: string;

@@ -1,11 +1,11 @@
-import type { Backend } from '../src/backend.ts';
-import type { Description } from '../src/model.ts';
-import type { PredictorFile } from '../src/predictor.ts';
-import * as checkpoint from '../src/loaders/checkpoint.ts';
-import { modelFiles, openFile } from '../src/loaders/fs.ts';
-import * as identity from '../src/loaders/identity.ts';
-import * as predictor from '../src/loaders/predictor.ts';
-import * as tokenizer from '../src/tokenizer/index.ts';
+import type { Backend } from '../../src/backend.ts';
+import type { Description } from '../../src/model.ts';
+import type { PredictorFile } from '../../src/predictor.ts';
+import * as checkpoint from '../../src/loaders/checkpoint.ts';
+import { modelFiles, openFile } from '../../src/loaders/fs.ts';
+import * as identity from '../../src/loaders/identity.ts';
+import * as predictor from '../../src/loaders/predictor.ts';
+import * as tokenizer from '../../src/tokenizer/index.ts';
 
 // What takes a model's files, for the path of a folder or a GGUF file.
 

@@ -1,0 +1,34 @@
+// The engine without Node, name by name: files and backends are handed in.
+export { type BatchOptions, Engine, type OpenOptions } from './engine/engine.ts';
+export { Chat, type ChatOptions, type ChatResult, type ChatStats } from './engine/chat.ts';
+export type { Batch } from './engine/batch.ts';
+export type { BreakEvenRule } from './engine/break-even.ts';
+export type { StepUsage } from './engine/accounts.ts';
+export {
+  type FinishReason,
+  type GenerateOptions,
+  type GenerateResult,
+  Generation,
+  type LogProbability,
+  type Piece,
+  type Prompt,
+  type Start,
+} from './engine/generate.ts';
+export { inspect, type Inspection } from './engine/inspect.ts';
+export type { MethodOptions } from './engine/method.ts';
+export type { SamplingOptions } from './engine/sampler.ts';
+export type { BytesPerToken, Density } from './engine/usage.ts';
+export { type ErrorCode, EngineError, errorCodes } from './errors.ts';
+export { evaluate, type EvaluateOptions, type EvaluateResult } from './eval/evaluate.ts';
+export type { CurvePoint, Task, TaskOptions, TaskResult, TaskRun } from './eval/task.ts';
+export { tasks } from './eval/tasks/index.ts';
+export type { Backend, BackendFactory, BackendOptions } from './backend.ts';
+export { reference } from './backends/reference/index.ts';
+export { policies } from './kv/index.ts';
+export { blobFolder } from './loaders/blob.ts';
+export { httpFolder, type HttpOptions } from './loaders/http.ts';
+export { memoryFolder } from './loaders/memory.ts';
+export { families } from './models/index.ts';
+export type { Folder, ModelFiles, Sha256, Source } from './source.ts';
+export { methods } from './sparsity/index.ts';
+export type { ChatTemplate, Message, RenderOptions, Tokenizer } from './tokenizer/index.ts';

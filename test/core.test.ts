@@ -1,0 +1,161 @@
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import vm from 'node:vm';
+import { build, type BuildOptions, type Metafile } from 'esbuild';
+import { beforeAll, describe, expect, test } from 'vitest';
+import type * as core from '../src/core.ts';
+import { Engine } from '../src/index.ts';
+import { walkImports } from './support/reach.ts';
+
+const model = new URL('../models/books-6m/', import.meta.url);
+const modelBytes = (file: string): Uint8Array => readFileSync(new URL(file, model));
+
+describe('what core.ts imports', () => {
+  const said = ({ found }: ReturnType<typeof walkImports>): string[] =>
+    found.map(({ what, trail }) => `${trail.join(' → ')} needs ${what}, which only Node has`);
+
+  test('needs no Node', () => {
+    const walked = walkImports('core.ts');
+    expect(walked.files).toContain('loaders/gguf/reader.ts');
+    expect(said(walked)).toEqual([]);
+  });
+
+  test.each<[string, Record<string, string>, string]>([
+    [
+      'a module',
+      { 'core.ts': "export { a } from './a.ts';", 'a.ts': "import { open } from 'node:fs';" },
+      'core.ts → a.ts needs node:fs, which only Node has',
+    ],
+    [
+      'a module without its prefix, later on',
+      {
+        'core.ts': "import './b/a.ts';",
+        'b/a.ts': "const a = async () => await import('../c.ts');",
+        'c.ts': "import os from 'os';",
+      },
+      'core.ts → b/a.ts → c.ts needs os, which only Node has',
+    ],
+    [
+      'a global',
+      { 'core.ts': 'export const f = (a: string) => Buffer.from(a);' },
+      'core.ts needs Buffer, which only Node has',
+    ],
+    [
+      'a global beside a variable of its name',
+      { 'core.ts': 'export const [f, g] = [(process: A) => process, () => process];' },
+      'core.ts needs process, which only Node has',
+    ],
+    [
+      'a place on disk',
+      { 'core.ts': 'export const here = import.meta.url;' },
+      'core.ts needs import.meta, which only Node has',
+    ],
+  ])('and %s is found where there is one', (_, files, expected) => {
+    expect(said(walkImports('core.ts', (path) => files[path]))).toEqual([expected]);
+  });
+
+  test('and types, properties and variables of such names are not', () => {
+    const text = `import type { Stats } from 'node:fs';
+      export interface A { process: Buffer }
+      export const f = (a: A, { module: m } = a): Stats => [a.process, { exports: m }];
+      export function g(process: () => void) { const global = 1; return [global, () => process()]; }`;
+    expect(said(walkImports('core.ts', () => text))).toEqual([]);
+  });
+});
+
+const bundle = async (
+  options: BuildOptions,
+): Promise<{ code: string; metafile: Metafile; bytes: number }> => {
+  const { outputFiles, metafile } = await build({
+    entryPoints: [fileURLToPath(new URL('../src/core.ts', import.meta.url))],
+    ...{ bundle: true, minify: true, platform: 'browser', write: false, metafile: true },
+    ...options,
+  });
+  const [{ contents, text }] = outputFiles!;
+  return { code: text, metafile: metafile!, bytes: contents.length };
+};
+
+/** Bytes of a bundle by package, those of src by room. */
+function byPackage({ outputs }: Metafile): [string, number][] {
+  const sums = new Map<string, number>();
+  for (const [file, { bytesInOutput }] of Object.entries(Object.values(outputs)[0].inputs)) {
+    const [, name] =
+      /.*node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(file) ?? /(src\/[^/]+)/.exec(file)!;
+    sums.set(name, (sums.get(name) ?? 0) + bytesInOutput);
+  }
+  return [...sums].sort((a, b) => b[1] - a[1]);
+}
+
+test('the core is small enough for a page', async () => {
+  const { bytes, metafile } = await bundle({ format: 'esm' });
+  const parts = byPackage(metafile).map(([name, size]) => `${name} ${size}`);
+  console.log(`core, bundled and minified: ${bytes} bytes; ${parts.join(', ')}`);
+  expect(bytes).toBeLessThanOrEqual(425_000);
+});
+
+describe('in a place without Node', () => {
+  // As of ES2022, since Node 20 reads no `await using`.
+  let code = '';
+  beforeAll(async () => {
+    ({ code } = await bundle({ format: 'iife', globalName: 'core', target: 'es2022' }));
+  });
+
+  /** What a page has beside the language; JavaScript's own objects are the place's own. */
+  const page = (): vm.Context => {
+    const has = { TextEncoder, TextDecoder, performance, setTimeout, URL, Blob };
+    const context = vm.createContext(
+      { ...has },
+      { codeGeneration: { strings: false, wasm: false } },
+    );
+    const define = vm.runInContext('(name, value) => { Symbol[name] ??= value; }', context) as (
+      name: string,
+      value: symbol,
+    ) => void;
+    define('dispose', Symbol.dispose);
+    define('asyncDispose', Symbol.asyncDispose);
+    vm.runInContext(code, context);
+    return context;
+  };
+
+  test('there is none', () => {
+    const names = ['process', 'Buffer', 'require', 'global', 'module', 'setImmediate'];
+    const types = names.map((name) => vm.runInContext(`typeof ${name}`, page()) as string);
+    expect(types).toEqual(names.map(() => 'undefined'));
+  });
+
+  const { greedy } = JSON.parse(readFileSync(new URL('golden.json', model), 'utf8')) as {
+    greedy: { prompt: string; prompt_ids: number[]; ids: number[] }[];
+  };
+
+  test.each(greedy.map((one) => [one.prompt, one] as const))(
+    'books-6m of bytes in memory continues %j as transformers do',
+    async (prompt, expected) => {
+      const { Engine, memoryFolder, reference } = (page() as { core: typeof core }).core;
+      const files = ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json'];
+      const folder = memoryFolder(
+        Object.fromEntries(files.map((file) => [file, modelBytes(file)])),
+      );
+      await using engine = await Engine.open(folder, { backends: [reference] });
+      const { ids, promptIds } = await engine.generate(prompt, { maxTokens: 8, temperature: 0 })
+        .result;
+      expect([...promptIds]).toEqual(expected.prompt_ids);
+      expect([...ids]).toEqual(expected.ids.slice(0, 8));
+    },
+  );
+
+  test('a predictor in memory is known by the hash of its model', async () => {
+    const options = { maxTokens: 6, temperature: 0 };
+    await using here = await Engine.open('books-6m', { backend: 'reference' });
+    expect(here.sparsity.name).toBe('predictor');
+    const expected = await here.generate(greedy[0].prompt, options).result;
+
+    const { Engine: PageEngine, memoryFolder, reference } = (page() as { core: typeof core }).core;
+    const files = ['config.json', 'model.safetensors', 'predictor.safetensors', 'tokenizer.json'];
+    const folder = memoryFolder(Object.fromEntries(files.map((file) => [file, modelBytes(file)])));
+    await using there = await PageEngine.open(folder, { backends: [reference] });
+    expect(there.sparsity.name).toBe('predictor');
+    const { ids, density } = await there.generate(greedy[0].prompt, options).result;
+    expect([...ids]).toEqual([...expected.ids]);
+    expect(density.neurons).toBe(expected.density.neurons);
+  });
+});
