@@ -58,3 +58,19 @@ export class EngineError extends Error {
     return errorCodes[this.code].status;
   }
 }
+
+/** Throws `BAD_REQUEST` where an option is no whole number within its bounds; `of` says what `most` is. */
+export function expectWhole(
+  option: string,
+  value: number,
+  least: number,
+  most = Infinity,
+  of = '',
+): void {
+  if (Number.isSafeInteger(value) && value >= least && value <= most) return;
+  const bounds = most === Infinity ? `of at least ${least}` : `from ${least} to ${most}${of}`;
+  throw new EngineError(
+    'BAD_REQUEST',
+    `\`${option}\` is ${value}, expected a whole number ${bounds}; correct it`,
+  );
+}

@@ -2,7 +2,7 @@ import os from 'node:os';
 import type { BackendInfo } from '../backend.ts';
 import { Batch } from '../engine/batch.ts';
 import { BreakEven, type BreakEvenRule } from '../engine/break-even.ts';
-import { EngineError } from '../errors.ts';
+import { EngineError, expectWhole } from '../errors.ts';
 import type { Description } from '../model.ts';
 import type { Limits } from '../sparsity.ts';
 import type { StepTimes } from '../engine/step-times.ts';
@@ -126,11 +126,9 @@ export function describeMachine(info: BackendInfo, bandwidthGBs: number): Machin
 /** How much is measured, unless something else is asked for. Throws `BAD_REQUEST`. */
 export function measures(options: BenchOptions) {
   const { steps = 16, batch = [1], rounds = 7 } = options;
-  if (batch.length === 0 || !batch.every((size) => Number.isInteger(size) && size >= 1))
-    throw new EngineError(
-      'BAD_REQUEST',
-      `bench: batch is ${batch.join(', ') || 'empty'}, expected numbers of texts, each at least 1`,
-    );
+  if (batch.length === 0)
+    throw new EngineError('BAD_REQUEST', 'bench: `batch` is empty, expected numbers of texts');
+  for (const size of batch) expectWhole('batch', size, 1);
   return { steps, rounds, sizes: batch, caches: askedCaches(options) };
 }
 

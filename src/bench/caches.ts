@@ -3,7 +3,7 @@ import { cacheShape } from '../engine/step.ts';
 import { EngineError } from '../errors.ts';
 import type { KVOptions, KVPolicy } from '../kv.ts';
 import { cacheBytes } from '../kv/cache.ts';
-import { optionFlags } from '../kv/parts/budget.ts';
+import { optionNames } from '../kv/parts/budget.ts';
 import { layoutOf } from '../kv/parts/layout.ts';
 import type { Description } from '../model.ts';
 import type { CacheType } from '../ops/attention.ts';
@@ -69,7 +69,7 @@ export function askedCaches(options: CacheOptions): AskedCaches {
   if (twice !== undefined)
     throw new EngineError(
       'BAD_REQUEST',
-      `bench: --kv names ${twice} twice, expected each policy once; measure it with another budget in a run of its own`,
+      `bench: \`kv\` names ${twice} twice, expected each policy once; measure it with another budget in a run of its own`,
     );
   const given = shares.filter((option) => options[option] !== undefined);
   const used = new Set<Shares>();
@@ -90,7 +90,7 @@ export function askedCaches(options: CacheOptions): AskedCaches {
   if (idle)
     throw new EngineError(
       'BAD_REQUEST',
-      `bench: ${optionFlags[asTaken(idle)]} is given, which none of --kv ${names.join(', ')} uses; leave it out`,
+      `bench: \`${optionNames[asTaken(idle)]}\` is given, which none of \`kv\` ${names.join(', ')} uses; leave it out`,
     );
   return {
     contexts,
@@ -119,7 +119,7 @@ export function planCaches(
       if (description.positions === 'learned' && capacity > description.context)
         throw new EngineError(
           'BAD_REQUEST',
-          `bench: with --kv ${policy.name} and --context ${context} texts grow to ${capacity} tokens, expected at most the model's ${description.context}; lower --context, --steps${cutsBack ? '' : ' or --rounds'}`,
+          `bench: with \`kv\` ${policy.name} and \`context\` ${context} texts grow to ${capacity} tokens, expected at most the model's ${description.context}; lower \`context\`, \`steps\`${cutsBack ? '' : ' or \`rounds\`'}`,
         );
       return { context, policy, type, filled: fill(context), capacity, cutsBack };
     }),
@@ -142,6 +142,6 @@ export function expectCachesFit(
   const { context, policy } = plans[sizes.indexOf(Math.max(...sizes))];
   throw new EngineError(
     'OUT_OF_MEMORY',
-    `bench: caches of ${sequences} texts take ${bytes} bytes beside ${weightBytes} of weights, the largest ${Math.max(...sizes)} (${policy.name}, ${context} tokens); expected at most ${limit} together; lower --context, --batch or, of a shape, --layers, or choose a smaller --kv-type`,
+    `bench: caches of ${sequences} texts take ${bytes} bytes beside ${weightBytes} of weights, the largest ${Math.max(...sizes)} (${policy.name}, ${context} tokens); expected at most ${limit} together; lower \`context\`, \`batch\` or, of a shape, \`layers\`, or choose a smaller \`kvType\``,
   );
 }

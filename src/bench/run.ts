@@ -52,20 +52,17 @@ export async function bench(
 ): Promise<BenchResult> {
   const { model, shape, layers, rank, predictorType, weights: types = ['f32', 'int8'] } = target;
   if ((model === undefined) === (shape === undefined))
-    throw new EngineError(
-      'BAD_REQUEST',
-      'bench: expected either a model or --shape NAME, and not both',
-    );
+    throw new EngineError('BAD_REQUEST', 'bench: expected either a model or `shape`, and not both');
   const ofShapes = [
-    ['--layers', layers, 'a model is measured whole'],
-    ['--rank', rank, 'predictors of a model have the ranks they were trained for'],
-    ['--predictor-type', predictorType, 'predictors of a model have the type they were trained in'],
+    ['layers', layers, 'a model is measured whole'],
+    ['rank', rank, 'predictors of a model have the ranks they were trained for'],
+    ['predictorType', predictorType, 'predictors of a model have the type they were trained in'],
   ] as const;
-  for (const [flag, value, why] of ofShapes)
+  for (const [option, value, why] of ofShapes)
     if (value !== undefined && shape === undefined)
       throw new EngineError(
         'BAD_REQUEST',
-        `bench: ${flag} is ${value}, but ${why}; it goes with --shape`,
+        `bench: \`${option}\` is ${value}, but ${why}; it goes with \`shape\``,
       );
   const { steps, sizes, caches } = measures(options);
   const { contexts } = caches;
@@ -150,7 +147,7 @@ function expectComparable({ contexts, policies, fill }: AskedCaches): void {
   if (single && policies[0].kv === 'full' && fill(contexts[0]) === 'prefill') return;
   throw new EngineError(
     'BAD_REQUEST',
-    `bench: --peer is given with contexts of ${contexts.join(', ')} tokens and --kv ${policies.map(({ kv }) => kv).join(', ')}, expected one context in a full cache that is computed (--fill prefill)`,
+    `bench: \`peer\` is given with contexts of ${contexts.join(', ')} tokens and \`kv\` ${policies.map(({ kv }) => kv).join(', ')}, expected one context in a full cache that is computed (\`fill\` prefill)`,
   );
 }
 

@@ -1,4 +1,4 @@
-import { EngineError } from '../errors.ts';
+import { EngineError, expectWhole } from '../errors.ts';
 import { unionShare } from '../sparsity.ts';
 
 /**
@@ -135,7 +135,7 @@ export function findShape(name: string): Shape {
   if (shape) return shape;
   throw new EngineError(
     'BAD_REQUEST',
-    `--shape is "${name}", expected one of ${shapes.map((s) => s.name).join(', ')}`,
+    `\`shape\` is "${name}", expected one of ${shapes.map((s) => s.name).join(', ')}`,
   );
 }
 
@@ -149,11 +149,7 @@ const stackVocabulary = 256;
  */
 export function stackOf(shape: Shape, layers: number): Shape {
   const { name, config, of } = shape;
-  if (!Number.isInteger(layers) || layers < 1 || layers > of)
-    throw new EngineError(
-      'BAD_REQUEST',
-      `--layers is ${layers}, expected a whole number from 1 to the ${of} of ${name}`,
-    );
+  expectWhole('layers', layers, 1, of, `, those of ${name}`);
   return {
     ...shape,
     name: `${name}, ${layers} of ${of} layers`,

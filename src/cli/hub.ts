@@ -5,6 +5,7 @@ import { cachedModel, isHubModel, pull, type PullOptions, type PullResult } from
 import type { hubFlags, pullFlags, Values } from './flags.ts';
 import { type Io, note } from './io.ts';
 import { bytes } from './layout.ts';
+import { inFlags } from './library-names.ts';
 import { startProgress } from './progress.ts';
 import { yesOrNo } from './values.ts';
 
@@ -36,7 +37,7 @@ export async function pullVisibly(
   const result = await pull(model, {
     ...options,
     signal: io.signal,
-    onNote: (line) => note(io, `note: ${line}`),
+    onNote: (line) => note(io, `note: ${inFlags(line)}`),
     onProgress: (done, of, file) => {
       progress.update(of === 0 ? 1 : done / of, `${file} · ${bytes(done)} of ${bytes(of)}`);
       if (file !== last && !io.stderr.isTTY) note(io, `${file} · ${bytes(done)} of ${bytes(of)}`);

@@ -4,6 +4,7 @@ import { Engine, type OpenOptions } from '../engine/local.ts';
 import { EngineError } from '../errors.ts';
 import { describePolicy } from '../kv/parts/budget.ts';
 import { decodeText, type Io, note } from './io.ts';
+import { inFlags } from './library-names.ts';
 import { availableMemory } from './memory.ts';
 
 /** Open a model and say on stderr what was chosen. */
@@ -14,7 +15,7 @@ export async function openEngine(model: string, options: OpenOptions, io: Io): P
     ...options,
     onNote: (line) => notes.push(line),
   });
-  for (const line of notes) note(io, `note: ${line}`);
+  for (const line of notes) note(io, `note: ${inFlags(line)}`);
   note(io, describe(engine));
   return engine;
 }

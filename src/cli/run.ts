@@ -1,5 +1,6 @@
 import { EngineError } from '../errors.ts';
 import { decodeText, type Io, note, write } from './io.ts';
+import { inFlags } from './library-names.ts';
 import { parse } from './parse.ts';
 
 const interrupted = 130;
@@ -43,11 +44,11 @@ async function attempt(argv: readonly string[], io: Io): Promise<number> {
 
 const describe = ({ code, message }: EngineError): { code: string; message: string } => ({
   code,
-  message,
+  message: inFlags(message),
 });
 
 const errorLine = ({ code, message }: EngineError): string =>
-  `error [${code}]: ${message.replaceAll(/\s*\n\s*/g, ' ')}`;
+  `error [${code}]: ${inFlags(message).replaceAll(/\s*\n\s*/g, ' ')}`;
 
 function asEngineError(cause: unknown, signal: AbortSignal): EngineError {
   if (cause instanceof EngineError) return cause;

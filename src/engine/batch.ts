@@ -311,7 +311,7 @@ export class Batch implements Disposable {
     if (end <= this.#capacity) return;
     throw new EngineError(
       'PROMPT_TOO_LONG',
-      `a text of ${end} tokens does not fit the context of ${this.#capacity}; shorten the prompt or raise --context`,
+      `a text of ${end} tokens does not fit the context of ${this.#capacity}; shorten the prompt or raise \`context\``,
     );
   }
 }

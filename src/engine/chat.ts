@@ -75,7 +75,7 @@ export class Chat implements Disposable {
     if (!chosen)
       throw new EngineError(
         'NO_CHAT_TEMPLATE',
-        `${whereIs(engine.files)}: it came without a chat template, expected one in tokenizer_config.json or chat_template.jinja; continue texts with "dejavu generate", or give a template with --chat-template FILE`,
+        `${whereIs(engine.files)}: it came without a chat template, expected one in tokenizer_config.json or chat_template.jinja; continue texts with \`generate\`, or give a template with \`template\``,
       );
     this.#engine = engine;
     this.#template = chosen;

@@ -1,6 +1,6 @@
 import type { Backend, BackendFactory } from '../backend.ts';
 import { openOneOf } from '../backends/open.ts';
-import { EngineError } from '../errors.ts';
+import { EngineError, expectWhole } from '../errors.ts';
 import type { KVPolicy } from '../kv.ts';
 import { cacheBytes } from '../kv/cache.ts';
 import { budgetOf } from '../kv/parts/budget.ts';
@@ -175,7 +175,7 @@ export class Engine implements AsyncDisposable {
       if (!file && (options.recall ?? options.maxLoss) !== undefined)
         throw new EngineError(
           'NO_PREDICTOR',
-          `${files.folder.name}/${predictorName(files.gguf)}: there is no such file, expected a predictor that has operating points; make one with "dejavu train MODEL --text FILE"`,
+          `${files.folder.name}/${predictorName(files.gguf)}: there is no such file, expected a predictor that has operating points; make one with \`train\``,
         );
       const predictor = file && placePredictor(backend, file, choosePoint(file, options));
       const method = asked ?? findMethod(predictor ? 'predictor' : 'dense');
@@ -216,7 +216,7 @@ export class Engine implements AsyncDisposable {
     if (this.#tokenizer) return this.#tokenizer;
     throw new EngineError(
       'NO_TOKENIZER',
-      `${whereIs(this.files)}: there is no tokenizer in it, expected tokenizer.json, vocab.json and merges.txt, or tokenizer.model; add it, or give token ids (--ids)`,
+      `${whereIs(this.files)}: there is no tokenizer in it, expected tokenizer.json, vocab.json and merges.txt, or tokenizer.model; add it, or give token ids (\`Prompt\`)`,
     );
   }
 
@@ -239,7 +239,7 @@ export class Engine implements AsyncDisposable {
     if (ids.length > this.context)
       throw new EngineError(
         'PROMPT_TOO_LONG',
-        `prompt: ${ids.length} tokens, expected at most ${this.context}; shorten it or raise --context`,
+        `prompt: ${ids.length} tokens, expected at most ${this.context}; shorten it or raise \`context\``,
       );
     return Int32Array.from(ids);
   }
@@ -258,12 +258,8 @@ export class Engine implements AsyncDisposable {
   batch(options: BatchOptions = {}): Batch {
     const { sequences = 8, context = this.context, breakEven } = options;
     const { method = this.sparsity, policy = this.policy } = options;
-    const isCount = (value: number): boolean => Number.isInteger(value) && value >= 1;
-    if (!isCount(sequences) || !isCount(context) || context > this.context)
-      throw new EngineError(
-        'BAD_REQUEST',
-        `batch: room for ${sequences} texts of ${context} tokens, expected a whole number of at least 1 of each, and at most ${this.context} tokens`,
-      );
+    expectWhole('sequences', sequences, 1);
+    expectWhole('context', context, 1, this.context, ', the context of the engine');
     return new Batch(this.backend, this.checkpoint, {
       method,
       sequences,
@@ -328,7 +324,7 @@ async function predictorFor(
   if (await isCheckpoint(files, predictor.provenance)) return predictor;
   throw new EngineError(
     'BAD_PREDICTOR',
-    `${source.name}: made for other weights (hash ${modelHash.slice(0, 12)}), expected those of ${whereIs(files)}, or those they were quantized from; train one for this model with "dejavu train"`,
+    `${source.name}: made for other weights (hash ${modelHash.slice(0, 12)}), expected those of ${whereIs(files)}, or those they were quantized from; train one for this model with \`train\``,
   );
 }
 
@@ -343,6 +339,6 @@ function expectCacheFits(
   const tokens = Math.min(context, budgetOf(policy));
   throw new EngineError(
     'OUT_OF_MEMORY',
-    `a cache of ${tokens} tokens takes ${bytes} bytes beside ${weightBytes} of weights, expected at most ${limit} together; lower --context or --kv-budget, or use smaller --weights or --kv-type`,
+    `a cache of ${tokens} tokens takes ${bytes} bytes beside ${weightBytes} of weights, expected at most ${limit} together; lower \`context\` or \`kvBudget\`, or use smaller \`weights\` or \`kvType\``,
   );
 }

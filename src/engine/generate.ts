@@ -1,4 +1,4 @@
-import { EngineError } from '../errors.ts';
+import { EngineError, expectWhole } from '../errors.ts';
 import type { Engine } from './engine.ts';
 import { createSampler, likeliest, logProbability, type SamplingOptions } from './sampler.ts';
 import type { Session } from './session.ts';
@@ -150,13 +150,8 @@ export class Generation<R extends GenerateResult = GenerateResult> implements As
     let finish: (() => GenerateResult) | undefined;
     let failed = false;
     try {
-      if (!Number.isInteger(maxTokens) || maxTokens < 1)
-        throw new EngineError(
-          'BAD_REQUEST',
-          `--max-tokens is ${maxTokens}, expected a whole number of at least 1`,
-        );
-      if (logprobs !== undefined && !(Number.isInteger(logprobs) && logprobs >= 0))
-        throw new EngineError('BAD_REQUEST', `logprobs is ${logprobs}, expected a whole number`);
+      expectWhole('maxTokens', maxTokens, 1);
+      if (logprobs !== undefined) expectWhole('logprobs', logprobs, 0);
       if (stop.length && !engine.hasTokenizer) void engine.tokenizer;
       const { endIds, vocabulary } = engine.description;
       const sample = createSampler(options, vocabulary);

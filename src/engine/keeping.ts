@@ -1,4 +1,4 @@
-import { EngineError } from '../errors.ts';
+import { EngineError, expectWhole } from '../errors.ts';
 import type { KVOptions, KVPolicy, PolicyKind } from '../kv.ts';
 import { createPolicy, expectOptions } from '../kv/parts/budget.ts';
 import { policies } from '../kv/index.ts';
@@ -45,12 +45,12 @@ export function findPolicy(options: KeepingOptions): PolicyKind {
   if (!kind)
     throw new EngineError(
       'BAD_REQUEST',
-      `--kv is "${kv}", expected one of ${policies.map(({ name }) => name).join(', ')}`,
+      `\`kv\` is "${kv}", expected one of ${policies.map(({ name }) => name).join(', ')}`,
     );
   if (!cacheTypes.includes(kvType))
     throw new EngineError(
       'BAD_REQUEST',
-      `--kv-type is "${String(kvType)}", expected one of ${cacheTypes.join(', ')}`,
+      `\`kvType\` is "${String(kvType)}", expected one of ${cacheTypes.join(', ')}`,
     );
   expectOptions(kind, asked(options));
   return kind;
@@ -68,7 +68,7 @@ export function chooseKeeping(
   if (policy.positions === 'compacted' && positions === 'learned')
     throw new EngineError(
       'BAD_REQUEST',
-      `--kv ${policy.name}: it moves tokens to other positions, which ${family} models cannot: they add a learned embedding of each position at the input; choose --kv h2o, tova, snapkv, window or full`,
+      `\`kv\` ${policy.name}: it moves tokens to other positions, which ${family} models cannot: they add a learned embedding of each position at the input; choose \`kv\` h2o, tova, snapkv, window or full`,
     );
   // Where only differences of positions count and none exceeds the budget, a text has no end.
   const bounded = policy.score === undefined && policy.recent !== Infinity;
@@ -87,9 +87,6 @@ const asked = ({ sinks, heavy, recent, kvBudget: budget }: KeepingOptions): KVOp
 function chooseContext(asked: number | undefined, { context, positions }: Description): number {
   if (asked === undefined) return context;
   const most = positions === 'learned' ? context : longest;
-  if (Number.isInteger(asked) && asked >= 1 && asked <= most) return asked;
-  throw new EngineError(
-    'BAD_REQUEST',
-    `--context is ${asked}, expected a whole number from 1 to ${most === context ? `the model's ${context}` : most}`,
-  );
+  expectWhole('context', asked, 1, most, most === context ? ', what the model sees' : '');
+  return asked;
 }

@@ -46,12 +46,12 @@ export function expectUsed(
   if (method.needs === 'nothing' && given.length)
     throw new EngineError(
       'BAD_REQUEST',
-      `sparsity ${method.name}: ${given.join(', ')} given, which it does not use; leave out, or choose another method`,
+      `\`sparsity\` ${method.name}: ${given.map((name) => `\`${name}\``).join(', ')} given, which it does not use; leave out, or choose another method`,
     );
   if (options.recall !== undefined && options.maxLoss !== undefined)
     throw new EngineError(
       'BAD_REQUEST',
-      'sparsity: recall and maxLoss are given, expected at most one operating point; leave one out',
+      'sparsity: `recall` and `maxLoss` are given, expected at most one operating point; leave one out',
     );
 }
 
@@ -70,7 +70,7 @@ export function createMethod(
   const units: Record<Site, number> = { neurons: description.neurons, heads: description.heads };
   for (const [name, value] of Object.entries(fixed))
     if (value !== undefined && !(value >= 0 && value <= 1))
-      throw new EngineError('BAD_REQUEST', `--${name} is ${value}, expected a share from 0 to 1`);
+      throw new EngineError('BAD_REQUEST', `\`${name}\` is ${value}, expected a share from 0 to 1`);
   const densitiesKnown = predictor ?? fixed.neurons ?? fixed.heads;
   if (
     (method.needs === 'predictor' && !predictor) ||
@@ -78,8 +78,8 @@ export function createMethod(
   )
     throw new EngineError(
       'NO_PREDICTOR',
-      `sparsity ${method.name}: there is no predictor file beside the model; make one with "dejavu train MODEL --text FILE"` +
-        (method.needs === 'counts' ? ', or give --neurons and --heads' : ''),
+      `\`sparsity\` ${method.name}: there is no predictor file beside the model; make one with \`train\`` +
+        (method.needs === 'counts' ? ', or give `neurons` and `heads`' : ''),
     );
   return method.create({
     backend,
@@ -163,19 +163,19 @@ export function choosePoint(
 ): OperatingPoint {
   if (recall !== undefined) {
     if (!(recall >= 0 && recall <= 1))
-      throw new EngineError('BAD_REQUEST', `--recall is ${recall}, expected a share from 0 to 1`);
+      throw new EngineError('BAD_REQUEST', `\`recall\` is ${recall}, expected a share from 0 to 1`);
     return pointForRecall(file, recall);
   }
   const budget = maxLoss ?? defaultMaxLoss;
   if (!(budget >= 0))
-    throw new EngineError('BAD_REQUEST', `--max-loss is ${budget}, expected a share such as 1%`);
+    throw new EngineError('BAD_REQUEST', `\`maxLoss\` is ${budget}, expected a share such as 1%`);
   const within = file.points.filter((point) => point.maxLoss <= budget + 1e-12);
   const chosen = within.at(-1);
   if (chosen) return chosen;
   const known = file.points.map((point) => `${100 * point.maxLoss}%`).join(', ');
   throw new EngineError(
     'BAD_REQUEST',
-    `--max-loss is ${100 * budget}%, below every point this predictor was calibrated for (${known}); ask for one of them or use --sparsity dense`,
+    `\`maxLoss\` is ${100 * budget}%, below every point this predictor was calibrated for (${known}); ask for one of them or use \`sparsity\` dense`,
   );
 }
 

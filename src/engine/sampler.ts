@@ -1,4 +1,4 @@
-import { EngineError } from '../errors.ts';
+import { EngineError, expectWhole } from '../errors.ts';
 import { uniform } from '../random.ts';
 
 export interface SamplingOptions {
@@ -54,7 +54,7 @@ export function candidates(
   options: SamplingOptions,
 ): Candidates {
   const sampling = resolve(options, logits.length);
-  check('temperature', sampling.temperature, sampling.temperature > 0);
+  check('temperature', sampling.temperature, sampling.temperature > 0, 'above 0');
   return filter(adjust(logits, before, sampling), sampling);
 }
 
@@ -66,29 +66,33 @@ function resolve(options: SamplingOptions, vocabulary: number): Sampling {
   const { temperature = 0.8, topK = 40, topP = 0.95, minP = 0.05, seed = 0 } = options;
   const { repeatPenalty = 1, repeatLastN = 64 } = options;
   const { presencePenalty = 0, frequencyPenalty = 0, logitBias = {} } = options;
-  check('temperature', temperature, temperature >= 0);
-  check('top-k', topK, Number.isInteger(topK) && topK >= 0);
-  check('top-p', topP, topP > 0 && topP <= 1);
-  check('min-p', minP, minP >= 0 && minP <= 1);
-  check('seed', seed, Number.isSafeInteger(seed) && seed >= 0);
-  check('repeat-penalty', repeatPenalty, repeatPenalty > 0 && repeatPenalty < Infinity);
-  check('repeat-last-n', repeatLastN, Number.isInteger(repeatLastN) && repeatLastN >= -1);
-  check('presence-penalty', presencePenalty, Number.isFinite(presencePenalty));
-  check('frequency-penalty', frequencyPenalty, Number.isFinite(frequencyPenalty));
+  check('temperature', temperature, temperature >= 0, 'at least 0');
+  expectWhole('topK', topK, 0);
+  check('topP', topP, topP > 0 && topP <= 1, 'above 0 and at most 1');
+  check('minP', minP, minP >= 0 && minP <= 1, 'from 0 to 1');
+  expectWhole('seed', seed, 0);
+  check('repeatPenalty', repeatPenalty, repeatPenalty > 0 && repeatPenalty < Infinity, 'above 0');
+  expectWhole('repeatLastN', repeatLastN, -1);
+  check('presencePenalty', presencePenalty, Number.isFinite(presencePenalty), 'a finite number');
+  check('frequencyPenalty', frequencyPenalty, Number.isFinite(frequencyPenalty), 'a finite number');
   const biases = Object.entries(logitBias).map(([key, given]) => {
     const [id, bias] = [Number(key), given === false ? -Infinity : given];
-    check(`id ${key} of logit-bias`, id, Number.isInteger(id) && id >= 0 && id < vocabulary);
-    check(`logit-bias of id ${key}`, bias, bias < Infinity);
+    if (!(Number.isInteger(id) && id >= 0 && id < vocabulary))
+      throw refusal(`\`logitBias\` names id ${key}`, `ids below ${vocabulary}`);
+    if (!(bias < Infinity))
+      throw refusal(`\`logitBias\` of id ${key} is ${bias}`, 'a number below Infinity');
     return [id, bias] as const;
   });
   const penalties = { repeatPenalty, repeatLastN, presencePenalty, frequencyPenalty };
   return { temperature, topK, topP, minP, seed, ...penalties, biases };
 }
 
-function check(name: string, value: number, ok: boolean): void {
-  if (!ok)
-    throw new EngineError('BAD_REQUEST', `sampling: ${name} is ${value}, outside what it may be`);
+function check(option: string, value: number, ok: boolean, expected: string): void {
+  if (!ok) throw refusal(`\`${option}\` is ${value}`, expected);
 }
+
+const refusal = (found: string, expected: string): EngineError =>
+  new EngineError('BAD_REQUEST', `sampling: ${found}, expected ${expected}; correct it`);
 
 /** Logits with bias and penalties, in llama.cpp's order and by its rules; where there are none, as they are. */
 function adjust(logits: Float32Array, before: ArrayLike<number>, sampling: Sampling): Float32Array {
@@ -107,7 +111,7 @@ function adjust(logits: Float32Array, before: ArrayLike<number>, sampling: Sampl
   if (scores[argmax(scores)] === -Infinity)
     throw new EngineError(
       'BAD_REQUEST',
-      'sampling: logit-bias rules out every id, expected that one is left; rule out fewer',
+      'sampling: `logitBias` rules out every id, expected that one is left; rule out fewer',
     );
   return scores;
 }

@@ -48,12 +48,12 @@ export async function evaluate(
   const { signal, onProgress, onPoint, rssBytes, ...given } = options;
   const chosen = tasks.map((task) => (typeof task === 'string' ? findTask(task) : task));
   if (chosen.length === 0)
-    throw new EngineError('BAD_REQUEST', '--tasks names no task, expected at least one');
+    throw new EngineError('BAD_REQUEST', '`tasks` names no task, expected at least one');
   for (const [name, value] of Object.entries(given))
     if (value !== undefined && !chosen.some(({ uses }) => uses.includes(name as keyof TaskOptions)))
       throw new EngineError(
         'BAD_REQUEST',
-        `--${name} is given, but none of ${chosen.map((task) => task.name).join(', ')} uses it; leave it out`,
+        `\`${name}\` is given, but none of ${chosen.map((task) => task.name).join(', ')} uses it; leave it out`,
       );
 
   const usage = new Usage(engine.description.layers, denseBytes(engine));

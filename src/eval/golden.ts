@@ -62,7 +62,7 @@ export async function findGolden(folder: string): Promise<string> {
     if (await fileExists(`${folder}/${name}`)) return `${folder}/${name}`;
   throw new EngineError(
     'FILE_NOT_FOUND',
-    `${folder}: has no golden.safetensors; expected reference outputs beside the model; name them with --golden FILE`,
+    `${folder}: has no golden.safetensors; expected reference outputs beside the model; name them to \`readGolden\``,
   );
 }
 
@@ -113,7 +113,7 @@ async function readTexts(path: string, file: string): Promise<GoldenTexts> {
   if (!parsed.success)
     throw new EngineError(
       'BAD_CHECKPOINT',
-      `${path}/${file}: ${parsed.error.issues[0].path.join('.')}: ${parsed.error.issues[0].message}; expected perplexities and greedy texts; name another file with --golden`,
+      `${path}/${file}: ${parsed.error.issues[0].path.join('.')}: ${parsed.error.issues[0].message}; expected perplexities and greedy texts; name another file to \`readGolden\``,
     );
   const { perplexity, greedy } = parsed.data;
   const excerpts = await openFolder(`${path}/excerpts`);

@@ -1,5 +1,5 @@
 import type { Engine } from '../engine/engine.ts';
-import { EngineError } from '../errors.ts';
+import { EngineError, expectWhole } from '../errors.ts';
 import type { TaskOptions } from './task.ts';
 
 /**
@@ -12,8 +12,8 @@ export function textIds(
   { text, limit }: Pick<TaskOptions, 'text' | 'limit'>,
 ): Int32Array {
   if (text === undefined)
-    throw new EngineError('BAD_REQUEST', `${task}: no text is given; add --text FILE`);
-  if (limit !== undefined) expectCount('limit', limit);
+    throw new EngineError('BAD_REQUEST', `${task}: no text is given; add \`text\``);
+  if (limit !== undefined) expectWhole('limit', limit, 1);
   const ids: number[] = [];
   for (const one of typeof text === 'string' ? [text] : text) {
     if (limit !== undefined && ids.length > limit) break;
@@ -23,14 +23,5 @@ export function textIds(
   throw new EngineError(
     'BAD_TEXT',
     `${task}: the text has ${ids.length} tokens, expected at least 2: one to begin with and one to score`,
-  );
-}
-
-/** Throws `BAD_REQUEST` where an option is no number of things. */
-export function expectCount(option: string, value: number): void {
-  if (Number.isInteger(value) && value >= 1) return;
-  throw new EngineError(
-    'BAD_REQUEST',
-    `--${option} is ${value}, expected a whole number above 0; correct it`,
   );
 }

@@ -1,5 +1,5 @@
 import type { Engine } from '../engine/engine.ts';
-import { EngineError } from '../errors.ts';
+import { expectWhole } from '../errors.ts';
 import { dense } from '../sparsity/dense.ts';
 import type { TaskOptions, TaskRun } from './task.ts';
 
@@ -19,16 +19,8 @@ export interface Windowing {
 export function windowing(engine: Engine, options: TaskOptions): Windowing {
   const { window = Math.min(512, engine.context) } = options;
   const { stride = Math.max(1, window >> 1) } = options;
-  if (!Number.isInteger(window) || window < 2 || window > engine.context)
-    throw new EngineError(
-      'BAD_REQUEST',
-      `--window is ${window}, expected 2 to ${engine.context}, the tokens of the context`,
-    );
-  if (!Number.isInteger(stride) || stride < 1 || stride >= window)
-    throw new EngineError(
-      'BAD_REQUEST',
-      `--stride is ${stride}, expected 1 to ${window - 1}, less than the window of ${window}`,
-    );
+  expectWhole('window', window, 2, engine.context, ', the tokens of the context');
+  expectWhole('stride', stride, 1, window - 1, `, less than the window of ${window}`);
   return { window, stride };
 }
 

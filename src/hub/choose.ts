@@ -65,7 +65,7 @@ function chooseGguf(where: string, names: readonly string[], file: string | unde
   if (fitting.length !== 1)
     throw new EngineError(
       'BAD_REQUEST',
-      `${where}: ${fitting.length || 'none'} of its GGUF files ${file === undefined ? 'is named' : `fit ${JSON.stringify(file)}`}; expected one of ${(fitting.length ? fitting : models).join(', ')}; name it: ORG/NAME:FILE or --file`,
+      `${where}: ${fitting.length || 'none'} of its GGUF files ${file === undefined ? 'is named' : `fit ${JSON.stringify(file)}`}; expected one of ${(fitting.length ? fitting : models).join(', ')}; name it: ORG/NAME:FILE or \`file\``,
     );
   const [gguf] = fitting;
   const all = allShards(gguf);

@@ -40,7 +40,7 @@ export class Connection {
     if (!/^https?:/.test(this.endpoint) || !URL.canParse(this.endpoint))
       throw new EngineError(
         'BAD_REQUEST',
-        `hub ${JSON.stringify(this.endpoint)}: is no address; expected one such as ${hubEndpoint}; correct --mirror or HF_ENDPOINT`,
+        `hub ${JSON.stringify(this.endpoint)}: is no address; expected one such as ${hubEndpoint}; correct \`endpoint\` or HF_ENDPOINT`,
       );
   }
 
@@ -132,7 +132,7 @@ export class Connection {
 function unreachable(what: string, why: string, cause?: unknown): EngineError {
   return new EngineError(
     'HUB_UNREACHABLE',
-    `${what}: ${why}; expected an answer of the hub; try again later: what has come is kept. --mirror URL asks another server, --offline none`,
+    `${what}: ${why}; expected an answer of the hub; try again later: what has come is kept. \`endpoint\` asks another server, \`offline\` none`,
     { cause },
   );
 }

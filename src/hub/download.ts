@@ -38,7 +38,7 @@ export async function downloadBlob(
     await rm(partial, { force: true });
     throw new EngineError(
       'BAD_DOWNLOAD',
-      `${file.name}: its ${file.bytes} bytes hash to ${found}; expected ${file.hash}; it was removed. Fetch it again, and where that does not help, from another --mirror`,
+      `${file.name}: its ${file.bytes} bytes hash to ${found}; expected ${file.hash}; it was removed. Fetch it again, and where that does not help, from another \`endpoint\``,
     );
   }
   await part.handle.sync();
@@ -149,7 +149,7 @@ async function tooLong(file: HubFile, part: Part): Promise<EngineError> {
   await part.restart();
   return new EngineError(
     'BAD_DOWNLOAD',
-    `${file.name}: more bytes come than the ${file.bytes} it is listed with; expected that many; it was removed. Fetch it again, and where that does not help, from another --mirror`,
+    `${file.name}: more bytes come than the ${file.bytes} it is listed with; expected that many; it was removed. Fetch it again, and where that does not help, from another \`endpoint\``,
   );
 }
 

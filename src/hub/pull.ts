@@ -106,7 +106,7 @@ async function defaultCache(): Promise<string> {
 function refuse(model: string, cache: string): never {
   throw new EngineError(
     'NOT_CACHED',
-    `${model}: is no file or folder here, and as a model of the hub not whole in ${cache}; expected one or the other; fetch it with "dejavu pull ${model}"`,
+    `${model}: is no file or folder here, and as a model of the hub not whole in ${cache}; expected one or the other; fetch it with \`pull ${model}\``,
   );
 }
 

@@ -87,6 +87,6 @@ const through =
 const malformed = (where: string, found: string, cause?: unknown): EngineError =>
   new EngineError(
     'BAD_DOWNLOAD',
-    `${where}: the server ${found.slice(0, 200)}; expected what the hub's protocol says; check --mirror or HF_ENDPOINT`,
+    `${where}: the server ${found.slice(0, 200)}; expected what the hub's protocol says; check \`endpoint\` or HF_ENDPOINT`,
     { cause },
   );

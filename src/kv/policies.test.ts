@@ -136,13 +136,13 @@ describe('what a policy cannot keep is refused', () => {
     [
       'streaming',
       { heavy: 3 },
-      /--heavy is given, which it does not use; it takes --sinks, --recent/,
+      /`heavy` is given, which it does not use; it takes `sinks`, `recent`/,
     ],
     ['full', { recent: 3 }, /it takes none/],
     ['window', { recent: 0 }, /0 sinks and 0 recent tokens, expected at least 1/],
-    ['streaming', { sinks: -1 }, /--sinks is -1/],
-    ['h2o', { recent: 2.5 }, /--recent is 2.5/],
-    ['h2o', { budget: 0 }, /--kv-budget is 0/],
+    ['streaming', { sinks: -1 }, /`sinks` is -1/],
+    ['h2o', { recent: 2.5 }, /`recent` is 2.5/],
+    ['h2o', { budget: 0 }, /`kvBudget` is 0/],
   ])('%s %o', (name, options, said) => {
     expect(() => expectOptions(kind(name), options)).toThrow(EngineError);
     expect(() => expectOptions(kind(name), options)).toThrow(said);

@@ -214,7 +214,7 @@ function chooseTypes(
   if (reason !== undefined)
     throw new EngineError(
       'BAD_REQUEST',
-      `--weights: the ${backend.name} backend does not compute with ${choice} (${reason}); expected a type it takes; use --weights f32`,
+      `\`weights\`: the ${backend.name} backend does not compute with ${choice} (${reason}); expected a type it takes; use \`weights\` f32`,
     );
   const narrow = backend.info.fastF16 && takes('f16') ? 'f16' : 'f32';
   const kept = (spec: WeightSpec, entry: Entry): WeightType => {

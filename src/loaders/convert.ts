@@ -49,7 +49,7 @@ function expectFinite(bits: Uint16Array, where: string): void {
   if (infinite)
     throw new EngineError(
       'BAD_CHECKPOINT',
-      `${where}: holds a number that is not finite as f16; expected at most 65504; use --weights f32`,
+      `${where}: holds a number that is not finite as f16; expected at most 65504; use \`weights\` f32`,
     );
 }
 

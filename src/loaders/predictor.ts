@@ -97,7 +97,7 @@ export async function readPredictor(source: Source, model: Description): Promise
   const refuse = (found: string, expected: string): EngineError =>
     new EngineError(
       'BAD_PREDICTOR',
-      `${source.name}: ${found}, expected ${expected}; train a predictor for this model with "dejavu train"`,
+      `${source.name}: ${found}, expected ${expected}; train a predictor for this model with \`train\``,
     );
   if (metadata.format !== formatName || metadata.version !== formatVersion)
     throw refuse(

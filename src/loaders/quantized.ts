@@ -205,14 +205,14 @@ export function chooseRowType(
   if (!as && choice !== 'auto' && choice !== dtype)
     throw new EngineError(
       'BAD_REQUEST',
-      `--weights is ${choice}, but ${where} holds ${dtype} already; expected auto, or f32 or f16 to decode; quantize the original to get ${choice}`,
+      `\`weights\` is ${choice}, but ${where} holds ${dtype} already; expected auto, or f32 or f16 to decode; quantize the original to get ${choice}`,
     );
   for (const type of new Set([...found.values()].map((rows) => as ?? rows.dtype))) {
     const reason = backend.refuses('linear', type);
     if (reason !== undefined)
       throw new EngineError(
         'BAD_REQUEST',
-        `--weights: the ${backend.name} backend does not compute with ${type} (${reason}); expected a type it takes; use --weights f32`,
+        `\`weights\`: the ${backend.name} backend does not compute with ${type} (${reason}); expected a type it takes; use \`weights\` f32`,
       );
   }
   return as;

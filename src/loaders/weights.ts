@@ -26,7 +26,7 @@ export function expectFit(where: string, bytes: number, limit: number | undefine
   if (limit !== undefined && bytes > limit)
     throw new EngineError(
       'OUT_OF_MEMORY',
-      `${where}: its weights take ${bytes} bytes; expected at most ${limit}; choose smaller weights (--weights int8) or a machine with more memory`,
+      `${where}: its weights take ${bytes} bytes; expected at most ${limit}; choose smaller weights (\`weights\` int8) or a machine with more memory`,
     );
 }
 

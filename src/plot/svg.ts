@@ -28,7 +28,7 @@ export async function savePicture(path: string, svg: string): Promise<void> {
   } catch (cause) {
     throw new EngineError(
       'FILE_NOT_FOUND',
-      `--plot ${path}: cannot be written (${(cause as Error).message}); expected a place for a file; choose another`,
+      `${path}: cannot be written (${(cause as Error).message}); expected a place for a file; choose another`,
       { cause },
     );
   }

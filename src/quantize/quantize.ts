@@ -97,10 +97,10 @@ function chooseType({
 }: Required<Pick<QuantizeOptions, 'bits' | 'group' | 'zeroPoint'>>): QuantizedType {
   const type = typeOfFormat({ bits, group, minima: zeroPoint });
   if (type) return type;
-  const asked = zeroPoint ? '--zero-point' : `--group ${group}`;
+  const asked = zeroPoint ? '`zeroPoint`' : `\`group\` ${group}`;
   throw new EngineError(
     'BAD_REQUEST',
-    `--bits is ${bits} with ${asked}, expected --bits 4 beside it: 8 bits are in groups of 32 without; leave it out`,
+    `\`bits\` is ${bits} with ${asked}, expected \`bits\` 4 beside it: 8 bits are in groups of 32 without; leave it out`,
   );
 }
 
@@ -110,12 +110,12 @@ function chooseRounding({ method: name, text }: QuantizeOptions): Rounding {
   if (!rounding)
     throw new EngineError(
       'BAD_REQUEST',
-      `--method is "${name}", expected one of ${roundings.map((r) => r.name).join(', ')}`,
+      `\`method\` is "${name}", expected one of ${roundings.map((r) => r.name).join(', ')}`,
     );
   if (rounding.calibrates && text === undefined)
     throw new EngineError(
       'BAD_REQUEST',
-      `--method is ${name}, which is calibrated on a text, and none is given; add --text FILE, or choose another`,
+      `\`method\` is ${name}, which is calibrated on a text, and none is given; add \`text\`, or choose another`,
     );
   return rounding;
 }

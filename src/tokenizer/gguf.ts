@@ -137,5 +137,5 @@ function splitOf(m: Metadata): WordSplit {
 const refusal = (m: Metadata, found: string, expected: string): EngineError =>
   new EngineError(
     'NO_TOKENIZER',
-    `${m.where}: ${found}; expected ${expected}; pass token ids (--ids)`,
+    `${m.where}: ${found}; expected ${expected}; pass token ids (\`Prompt\`)`,
   );

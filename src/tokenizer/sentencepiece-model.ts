@@ -75,7 +75,7 @@ function readSentencePiece(bytes: Uint8Array, where: string): SentencePieceModel
   const refuse = (found: string, expected: string): never => {
     throw new EngineError(
       'NO_TOKENIZER',
-      `${where}: ${found}; expected ${expected}; give the tokenizer.json of the same model, or pass --ids`,
+      `${where}: ${found}; expected ${expected}; give the tokenizer.json of the same model, or pass token ids (\`Prompt\`)`,
     );
   };
   const damaged = (): never => refuse('is damaged or no SentencePiece model', 'tokenizer.model');

@@ -94,7 +94,7 @@ export function idsOf(
     if (ids.has(text))
       throw new EngineError(
         'NO_TOKENIZER',
-        `${where}: tokens ${ids.get(text)} and ${id} are both ${JSON.stringify(text)}; expected each once; pass --ids`,
+        `${where}: tokens ${ids.get(text)} and ${id} are both ${JSON.stringify(text)}; expected each once; pass token ids (\`Prompt\`)`,
       );
     ids.set(text, id);
   }

@@ -42,7 +42,7 @@ export function createTokenizer(json: unknown, config: unknown, where: string): 
   } catch (cause) {
     throw new EngineError(
       'NO_TOKENIZER',
-      `${where}: cannot be used (${cause instanceof Error ? cause.message : String(cause)}); expected a Hugging Face tokenizer; fetch it again, or pass --ids`,
+      `${where}: cannot be used (${cause instanceof Error ? cause.message : String(cause)}); expected a Hugging Face tokenizer; fetch it again, or pass token ids (\`Prompt\`)`,
       { cause },
     );
   }

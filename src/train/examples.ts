@@ -52,7 +52,7 @@ export class ExampleFile implements AsyncDisposable {
     } catch (cause) {
       throw new EngineError(
         'FILE_NOT_FOUND',
-        `${path}: cannot be written; choose another --output`,
+        `${path}: cannot be written; choose another \`output\``,
         {
           cause,
         },

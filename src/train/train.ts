@@ -1,6 +1,6 @@
 import type { Engine } from '../engine/engine.ts';
 import type { Prompt } from '../engine/generate.ts';
-import { EngineError } from '../errors.ts';
+import { EngineError, expectWhole } from '../errors.ts';
 import { writePredictor } from '../loaders/files.ts';
 import { sha256 } from '../loaders/fs.ts';
 import { hashCheckpoint, sampleCheckpoint } from '../loaders/identity.ts';
@@ -124,8 +124,8 @@ export async function train(engine: Engine, options: TrainOptions): Promise<Trai
   expectWhole('seed', seed, 0);
   expectWhole('steps', steps, 1);
   expectWhole('tokens', tokens, 1);
-  expectWhole(`batch / ${blockRows}`, batch / blockRows, 1);
-  expectWhole('calibration tokens', calibrationTokens, 1);
+  expectBlocks(batch);
+  expectWhole('calibrationTokens', calibrationTokens, 1);
 
   const output = options.output ?? predictorBeside(engine.path);
   const window = Math.min(largestWindow, engine.context - (engine.context % blockRows));
@@ -220,7 +220,7 @@ export async function train(engine: Engine, options: TrainOptions): Promise<Trai
   if (!reported)
     throw new EngineError(
       'INTERNAL',
-      `train: no thresholds keep the loss within ${100 * reportedBudget} %, not even ones that select nearly all; the fits have failed, try other --text or more --steps`,
+      `train: no thresholds keep the loss within ${100 * reportedBudget} %, not even ones that select nearly all; the fits have failed, try other \`texts\` or more \`steps\``,
     );
   const dense = mean(await denseLosses(backend, checkpoint, reporting));
   using method = methodAt(engine, file, reported);
@@ -258,10 +258,10 @@ async function divergenceMeter(
   };
 }
 
-function expectWhole(name: string, value: number, least: number): void {
-  if (!Number.isInteger(value) || value < least)
-    throw new EngineError(
-      'BAD_REQUEST',
-      `train: ${name} is ${value}, expected a whole number of at least ${least}`,
-    );
+function expectBlocks(batch: number): void {
+  if (Number.isInteger(batch / blockRows) && batch > 0) return;
+  throw new EngineError(
+    'BAD_REQUEST',
+    `\`batch\` is ${batch}, expected a multiple of ${blockRows} above 0; correct it`,
+  );
 }

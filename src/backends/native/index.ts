@@ -49,7 +49,7 @@ class NativeMemory implements Storage {
     if (handle) return new NativeMemory(addon, handle, bytes, role);
     throw new EngineError(
       'OUT_OF_MEMORY',
-      `native backend: ${bytes} bytes of ${role} cannot be allocated; use smaller weights (--weights int8) or a smaller --context`,
+      `native backend: ${bytes} bytes of ${role} cannot be allocated; use smaller weights (\`weights\` int8) or a smaller \`context\``,
     );
   }
 }

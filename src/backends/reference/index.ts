@@ -32,7 +32,7 @@ class Memory implements Storage {
     } catch (cause) {
       throw new EngineError(
         'OUT_OF_MEMORY',
-        `reference backend: ${bytes} bytes of ${role} cannot be allocated; use smaller weights (--weights int8) or a smaller --context`,
+        `reference backend: ${bytes} bytes of ${role} cannot be allocated; use smaller weights (\`weights\` int8) or a smaller \`context\``,
         { cause },
       );
     }

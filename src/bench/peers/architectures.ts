@@ -179,7 +179,7 @@ function storedType(tensor: string, found: readonly Tensor[], shape: readonly nu
   if (type.startsWith('Q') && shape[1] % quantGroup)
     throw refusal(
       `stores ${type} in rows of a multiple of ${quantGroup}, and those of ${tensor} are of ${shape[1]}`,
-      '--weights f16 or f32',
+      '`weights` f16 or f32',
     );
   return type;
 }
@@ -187,5 +187,5 @@ function storedType(tensor: string, found: readonly Tensor[], shape: readonly nu
 const refusal = (found: string, expected: string): EngineError =>
   new EngineError(
     'BAD_REQUEST',
-    `--peer: llama.cpp ${found}; expected ${expected}; choose another model or weights, or leave --peer out`,
+    `\`peer\`: llama.cpp ${found}; expected ${expected}; choose another model or weights, or leave \`peer\` out`,
   );

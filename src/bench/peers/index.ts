@@ -11,6 +11,6 @@ export function findPeer(name: string): Peer {
   if (peer) return peer;
   throw new EngineError(
     'BAD_REQUEST',
-    `--peer is ${JSON.stringify(name)}, expected one of ${peers.map((one) => one.name).join(', ')}; correct it`,
+    `\`peer\` is ${JSON.stringify(name)}, expected one of ${peers.map((one) => one.name).join(', ')}; correct it`,
   );
 }

@@ -67,7 +67,7 @@ async function prepare(
   if (memoryLimit !== undefined && 2 * bytes > memoryLimit)
     throw new EngineError(
       'OUT_OF_MEMORY',
-      `--peer: weights of llama.cpp take ${bytes} bytes beside as many of ours; expected at most ${memoryLimit} for both; choose smaller weights (--weights int4) or a smaller model`,
+      `\`peer\`: weights of llama.cpp take ${bytes} bytes beside as many of ours; expected at most ${memoryLimit} for both; choose smaller weights (\`weights\` int4) or a smaller model`,
     );
   said.length = 0;
   const loaded = await load(llama, gguf, signal);
@@ -176,6 +176,6 @@ const features = (systemInfo: string): string =>
 const unusable = (found: string, cause?: unknown): EngineError =>
   new EngineError(
     'BACKEND_UNAVAILABLE',
-    `--peer: node-llama-cpp ${found}; expected one that works here; install it anew with: npm install --no-save --ignore-scripts node-llama-cpp@${versions}`,
+    `\`peer\`: node-llama-cpp ${found}; expected one that works here; install it anew with: npm install --no-save --ignore-scripts node-llama-cpp@${versions}`,
     { cause },
   );

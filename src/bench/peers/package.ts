@@ -7,7 +7,7 @@ export async function importPackage<T>(name: string, versions: string): Promise<
   } catch (cause) {
     throw new EngineError(
       'BACKEND_UNAVAILABLE',
-      `--peer: ${name} cannot be loaded (${(cause as Error).message}); expected it beside this package, which does not bring it; install it with: npm install --no-save --ignore-scripts ${name}@${versions}`,
+      `\`peer\`: ${name} cannot be loaded (${(cause as Error).message}); expected it beside this package, which does not bring it; install it with: npm install --no-save --ignore-scripts ${name}@${versions}`,
       { cause },
     );
   }

@@ -3,6 +3,7 @@ import type { Generation, GenerateOptions } from '../../engine/generate.ts';
 import { EngineError } from '../../errors.ts';
 import { type Io, note, write } from '../io.ts';
 import { percent, rate } from '../layout.ts';
+import { inFlags } from '../library-names.ts';
 import { dim } from './dim.ts';
 import { type Lines, nextMessage } from './lines.ts';
 import { room } from './room.ts';
@@ -53,7 +54,7 @@ export async function takeTurns(
       } else await talk.reply((o) => chat.send(message.replace(/^\/\//, '/'), o));
     } catch (error) {
       if (!live || !(error instanceof EngineError) || error.code === 'ABORTED') throw error;
-      note(io, `error [${error.code}]: ${error.message}`);
+      note(io, `error [${error.code}]: ${inFlags(error.message)}`);
     }
     if (io.signal.aborted) return;
   }

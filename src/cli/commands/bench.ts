@@ -10,6 +10,7 @@ import { benchFlags } from '../flags.ts';
 import { note } from '../io.ts';
 import { bytes, percent, rate, table } from '../layout.ts';
 import { availableMemory } from '../memory.ts';
+import { inFlags } from '../library-names.ts';
 import { startProgress } from '../progress.ts';
 
 export const bench = command({
@@ -33,7 +34,7 @@ export const bench = command({
       memoryLimit: availableMemory(),
       ...options,
       signal: io.signal,
-      onNote: (line) => note(io, `note: ${line}`),
+      onNote: (line) => note(io, `note: ${inFlags(line)}`),
       onRound: (round, rounds) => progress.update(round / rounds, `round ${round} of ${rounds}`),
     });
     const text = describe(result);

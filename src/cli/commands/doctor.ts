@@ -5,6 +5,7 @@ import { EngineError, type ErrorCode } from '../../errors.ts';
 import { command } from '../command.ts';
 import { backendFlags } from '../flags.ts';
 import { table } from '../layout.ts';
+import { inFlags } from '../library-names.ts';
 
 interface Finding {
   readonly name: string;
@@ -42,7 +43,7 @@ export const doctor = command({
         opened = await factory.open(flags);
       } catch (error) {
         if (!(error instanceof EngineError) || !unusable.includes(error.code)) throw error;
-        findings.push({ name: factory.name, works: false, reason: error.message });
+        findings.push({ name: factory.name, works: false, reason: inFlags(error.message) });
         continue;
       }
       await using backend = opened;

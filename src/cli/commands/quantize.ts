@@ -5,6 +5,7 @@ import { quantizeFlags } from '../flags.ts';
 import { note } from '../io.ts';
 import { bytes, facts, percent } from '../layout.ts';
 import { readText } from '../open.ts';
+import { inFlags } from '../library-names.ts';
 import { startProgress } from '../progress.ts';
 
 export const quantizeCommand = command({
@@ -28,7 +29,7 @@ export const quantizeCommand = command({
       output,
       ...(text !== undefined && { text }),
       signal: io.signal,
-      onNote: (line) => note(io, `note: ${line}`),
+      onNote: (line) => note(io, `note: ${inFlags(line)}`),
       onProgress: (label, share) => progress.update(share, label),
     });
     return { result, text: describe(result) };

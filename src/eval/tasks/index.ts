@@ -11,5 +11,5 @@ export function findTask(name: string): Task {
   const task = tasks.find((candidate) => candidate.name === name);
   if (task) return task;
   const known = tasks.map((candidate) => candidate.name).join(', ');
-  throw new EngineError('BAD_REQUEST', `--tasks: there is no task "${name}"; choose of ${known}`);
+  throw new EngineError('BAD_REQUEST', `\`tasks\`: there is no task "${name}"; choose of ${known}`);
 }

@@ -1,9 +1,9 @@
 import type { Engine } from '../../engine/engine.ts';
 import type { Session } from '../../engine/session.ts';
-import { EngineError } from '../../errors.ts';
+import { EngineError, expectWhole } from '../../errors.ts';
 import type { Sparsity } from '../../sparsity.ts';
 import { dense } from '../../sparsity/dense.ts';
-import { expectCount, textIds } from '../ids.ts';
+import { textIds } from '../ids.ts';
 import type { CurvePoint, Task, TaskOptions, TaskRun } from '../task.ts';
 
 const version = 1;
@@ -24,8 +24,8 @@ export const streamPerplexity: Task = {
   hasCurve: true,
   async run(engine, options, run) {
     const { limit = Infinity, bucket = 10_000, rows = 1 } = options;
-    expectCount('bucket', bucket);
-    expectCount('rows', rows);
+    expectWhole('bucket', bucket, 1);
+    expectWhole('rows', rows, 1);
     if (rows > 1) expectWindowsAlone(engine, run.method);
     const ids = textIds('stream-perplexity', engine, options);
     const n = Math.min(ids.length - 1, limit, engine.context);
@@ -86,11 +86,11 @@ async function score(
 
 function expectWindowsAlone({ policy }: Engine, method: Sparsity): void {
   const reason = policy.score
-    ? `--kv ${policy.name} ranks tokens after each step`
-    : method !== dense && `--sparsity ${method.name} chooses for one token a step`;
+    ? `\`kv\` ${policy.name} ranks tokens after each step`
+    : method !== dense && `\`sparsity\` ${method.name} chooses for one token a step`;
   if (!reason) return;
   throw new EngineError(
     'BAD_REQUEST',
-    `--rows: ${reason}, so several tokens a step would be another computation; expected --rows 1; leave it out`,
+    `\`rows\`: ${reason}, so several tokens a step would be another computation; expected \`rows\` 1; leave it out`,
   );
 }

@@ -1,4 +1,4 @@
-import { EngineError } from '../../errors.ts';
+import { EngineError, expectWhole } from '../../errors.ts';
 import type { KVOptions, KVPolicy, PolicyKind } from '../../kv.ts';
 
 /** Tokens a policy keeps unless told otherwise: StreamingLLM's 4 + 1020. */
@@ -7,12 +7,12 @@ export const defaultBudget = (context: number): number => Math.min(1024, context
 /** Tokens a policy keeps of a text. */
 export const budgetOf = ({ sinks, heavy, recent }: KVPolicy): number => sinks + heavy + recent;
 
-/** What errors call the options. */
-export const optionFlags = {
-  sinks: '--sinks',
-  heavy: '--heavy',
-  recent: '--recent',
-  budget: '--kv-budget',
+/** What a caller calls the options (`OpenOptions`), for errors. */
+export const optionNames = {
+  sinks: 'sinks',
+  heavy: 'heavy',
+  recent: 'recent',
+  budget: 'kvBudget',
 };
 
 /** Tokens of a text that are in the cache after a step, at most. */
@@ -30,26 +30,22 @@ export function describePolicy(
 
 /** What can be refused before there is a model: options it does not take, or that are no numbers of tokens. */
 export function expectOptions({ name, takes }: PolicyKind, options: KVOptions): void {
-  for (const [option, flag] of Object.entries(optionFlags) as [keyof KVOptions, string][]) {
+  for (const [option, called] of Object.entries(optionNames) as [keyof KVOptions, string][]) {
     const value = options[option];
     if (value === undefined) continue;
     if (!takes.includes(option))
       throw new EngineError(
         'BAD_REQUEST',
-        `--kv ${name}: ${flag} is given, which it does not use; it takes ${takes.map((o) => optionFlags[o]).join(', ') || 'none'}`,
+        `\`kv\` ${name}: \`${called}\` is given, which it does not use; it takes ${takes.map((o) => `\`${optionNames[o]}\``).join(', ') || 'none'}`,
       );
-    const share = option === 'budget' && value > 0 && value < 1;
-    if (!share && !(Number.isInteger(value) && value >= (option === 'budget' ? 1 : 0)))
-      throw new EngineError(
-        'BAD_REQUEST',
-        `${flag} is ${value}, expected a whole number of tokens${option === 'budget' ? ', or a share of the context such as 20%' : ''}`,
-      );
+    if (option === 'budget' && value > 0 && value < 1) continue;
+    expectWhole(called, value, option === 'budget' ? 1 : 0);
   }
   const { sinks = 0, heavy = 0, recent, budget } = options;
   if (recent === 0 && sinks + heavy < 1 && budget === undefined)
     throw new EngineError(
       'BAD_REQUEST',
-      `--kv ${name}: ${sinks} sinks and ${recent} recent tokens, expected at least 1 together`,
+      `\`kv\` ${name}: ${sinks} sinks and ${recent} recent tokens, expected at least 1 together`,
     );
 }
 
@@ -67,17 +63,17 @@ export function createPolicy(kind: PolicyKind, options: KVOptions, context: numb
   if (total < 1 || heavy < 0 || recent < 0 || (!policy.score && recent < 1))
     throw new EngineError(
       'BAD_REQUEST',
-      `--kv ${name}: the budget leaves ${parts}, expected none below 0${policy.score ? '' : ', at least 1 recent,'} and at least 1 together; raise --kv-budget`,
+      `\`kv\` ${name}: the budget leaves ${parts}, expected none below 0${policy.score ? '' : ', at least 1 recent,'} and at least 1 together; raise \`kvBudget\``,
     );
   if (tokens !== undefined && total !== tokens)
     throw new EngineError(
       'BAD_REQUEST',
-      `--kv ${name}: ${parts} are ${total} together, expected the budget of ${tokens}; leave one of them out`,
+      `\`kv\` ${name}: ${parts} are ${total} together, expected the budget of ${tokens}; leave one of them out`,
     );
   if (total !== Infinity && total > context)
     throw new EngineError(
       'BAD_REQUEST',
-      `--kv ${name}: it would keep ${total} tokens, expected at most the context of ${context}; lower --kv-budget or --recent`,
+      `\`kv\` ${name}: it would keep ${total} tokens, expected at most the context of ${context}; lower \`kvBudget\` or \`recent\``,
     );
   return policy;
 }
