@@ -4,7 +4,7 @@ import { EngineError } from '../errors.ts';
 import type { Description } from '../model.ts';
 import { families, familyOf } from './index.ts';
 import { alibiSlopes, slopesName } from './parts/alibi.ts';
-import { frequenciesName, readRope, ropeFrequencies } from './parts/rope.ts';
+import { frequenciesName, readRope, ropeFrequencies, rotationOf } from './parts/rope.ts';
 import { readWindows } from './parts/windows.ts';
 
 type Json = Record<string, unknown>;
@@ -78,6 +78,7 @@ const described: Readonly<Record<string, Partial<Description>>> = {
   llama: { ...gated, kvHeads: 4 },
   'llama-bias': { ...gated, kvHeads: 4 },
   'llama-gqa-tied': gated,
+  'llama-yarn': gated,
   'llama-relu': { ...gated, activation: 'relu' },
   'llama3-rope': { ...gated, context: 512 },
   'mistral-window': gated,
@@ -87,6 +88,7 @@ const described: Readonly<Record<string, Partial<Description>>> = {
   opt: { positions: 'learned', activation: 'relu' },
   'opt-350m': { positions: 'learned', activation: 'relu' },
   qwen2: { ...gated, endIds: [] },
+  'qwen2-yarn': gated,
   'qwen2-windows': { ...ours, ...gated, activation: 'relu', endIds: [] },
   qwen3: { ...gated, headDim: 32, endIds: [] },
   'qwen3-windows': { ...ours, ...gated, activation: 'relu', endIds: [] },
@@ -244,7 +246,10 @@ describe('windows by layer', () => {
 
 describe('rotary frequencies', () => {
   const of = (rope_scaling: Json): number[] => [
-    ...ropeFrequencies(readRope({ rope_scaling }, { theta: 10_000, share: 1 }), 8),
+    ...ropeFrequencies(readRope(
+        { rope_scaling, max_position_embeddings: 256 },
+        { theta: 10_000, share: 1 },
+      ), 8),
   ];
   const plain = [1, 0.1, 0.01, 0.001];
   const close = (found: number[], expected: number[]): void => {
@@ -274,11 +279,31 @@ describe('rotary frequencies', () => {
   });
 });
 
+test('yarn: by turns within the original context, and a factor on attention', () => {
+  const rope = (given: Json) =>
+    readRope(
+      { rope_scaling: { rope_type: 'yarn', ...given }, max_position_embeddings: 256 },
+      { theta: 10_000, share: 1 },
+    );
+  const scale = (given: Json): number => rotationOf({ get: () => 0 } as never, rope(given), 8).scale;
+  const given = { factor: 4, original_max_position_embeddings: 64 };
+  expect(scale(given)).toBeCloseTo(0.1 * Math.log(4) + 1, 12);
+  expect(scale({ ...given, attention_factor: 1.5 })).toBe(1.5);
+  expect(scale({ ...given, mscale: 0.5, mscale_all_dim: 1 })).toBeCloseTo(
+    (0.05 * Math.log(4) + 1) / (0.1 * Math.log(4) + 1),
+    12,
+  );
+  // Pairs that turn 32 times to once in 64 positions would be 0 to 2 (rounded outwards): the second lies half-way.
+  const found = Array.from(ropeFrequencies(rope(given), 8));
+  [1, (0.1 + 0.1 / 4) / 2, 0.01 / 4, 0.001 / 4].forEach((x, i) => expect(found[i] / x).toBeCloseTo(1, 6));
+});
+
 describe('what is not computed is refused', () => {
   test.each<[string, string, Json]>([
     ['an activation', 'llama', { hidden_act: 'quick_gelu' }],
     ['an activation every object has', 'opt', { activation_function: 'constructor' }],
-    ['a rotary scaling', 'llama', { rope_scaling: { rope_type: 'yarn', factor: 4 } }],
+    ['a rotary scaling', 'llama', { rope_scaling: { rope_type: 'longrope', factor: 4 } }],
+    ['a scaling every object has', 'llama', { rope_scaling: { rope_type: 'constructor' } }],
     ['a scaling without its parameters', 'llama', { rope_scaling: { rope_type: 'llama3', factor: 8 } }],
     ['a dynamic scaling in the newer layout', 'llama', { rope_parameters: { rope_type: 'dynamic' } }],
     ['attention in windows', 'llama', { sliding_window: 128 }],

@@ -138,7 +138,7 @@ export const falcon: Family<Config> = {
       namedNorm(g, weights, name, x, { eps: c.layer_norm_epsilon });
     const places = c.alibi
       ? { rotation: undefined, slopes: slopesOf(weights) }
-      : { rotation: rotationOf(weights) };
+      : { rotation: rotationOf(weights, c.rope, c.headDim) };
     let x = embed(g, { table: weights.get(embeddingName), ids: step.tokens });
     const hidden = [x];
     for (let layer = 0; layer < c.num_hidden_layers; layer++) {

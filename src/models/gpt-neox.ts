@@ -91,7 +91,7 @@ export const gptNeoX: Family<Config> = {
 
   forward(g, c, weights, step) {
     const eps = c.layer_norm_eps;
-    const rotation = rotationOf(weights);
+    const rotation = rotationOf(weights, c.rope, c.headDim);
     let x = embed(g, { table: weights.get(embeddingName), ids: step.tokens });
     const hidden = [x];
     for (let layer = 0; layer < c.num_hidden_layers; layer++) {

@@ -113,6 +113,26 @@ const llamaMetadata = (c: Config): Record<string, GgufValue> => {
     'attention.layer_norm_rms_epsilon': float(c.rms_norm_eps),
     'rope.freq_base': float(rope(c).rope_theta ?? c.rope_theta ?? 10_000),
     'rope.dimension_count': headDim,
+    ...yarn(c),
+  };
+};
+
+/** YaRN as llama.cpp's converter writes it; `rope_freqs` stands for Llama 3's. */
+const yarn = (c: Config): Record<string, unknown> => {
+  const scaling = { ...(c.rope_scaling as Config | null), ...rope(c) };
+  if (scaling.rope_type !== 'yarn') return {};
+  const optional = (name: string, value: unknown): Record<string, unknown> =>
+    value === undefined ? {} : { [`rope.scaling.${name}`]: float(Number(value)) };
+  const factor = Number(scaling.factor);
+  return {
+    'rope.scaling.type': 'yarn',
+    'rope.scaling.factor': float(factor),
+    'rope.scaling.original_context_length': Number(scaling.original_max_position_embeddings),
+    ...optional('yarn_beta_fast', scaling.beta_fast),
+    ...optional('yarn_beta_slow', scaling.beta_slow),
+    ...(scaling.attention_factor === undefined
+      ? {}
+      : optional('attn_factor', Number(scaling.attention_factor) / (1 + 0.1 * Math.log(factor)))),
   };
 };
 

@@ -66,7 +66,20 @@ const commonConfig = (m: Metadata): Record<string, unknown> => ({
 function ropeScaling(m: Metadata): Record<string, unknown> | null {
   const kind = m.text('~.rope.scaling.type') ?? 'none';
   if (kind === 'none') return null;
-  return { rope_type: kind, factor: m.number('~.rope.scaling.factor') };
+  const factor = m.number('~.rope.scaling.factor');
+  const original = m.whole('~.rope.scaling.original_context_length');
+  const attention = m.number('~.rope.scaling.attn_factor');
+  const beta = (name: string) => m.number(`~.rope.scaling.yarn_${name}`);
+  return {
+    rope_type: kind,
+    factor,
+    original_max_position_embeddings: original,
+    beta_fast: beta('beta_fast'),
+    beta_slow: beta('beta_slow'),
+    // llama.cpp multiplies what follows from the factor by it.
+    attention_factor:
+      attention === undefined ? undefined : attention * (1 + 0.1 * Math.log(factor ?? 1)),
+  };
 }
 
 /**

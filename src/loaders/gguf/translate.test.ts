@@ -72,7 +72,7 @@ describe('a checkpoint and its GGUF file are the same model:', () => {
   test.each([
     ...['bloom', 'falcon-7b', 'falcon-40b', 'gpt-neox', 'gpt2'],
     ...['llama', 'llama-gqa-tied', 'llama-bias', 'mistral-window', 'mpt'],
-    ...['qwen2', 'qwen3'],
+    ...['qwen2', 'qwen3', 'llama-yarn'],
   ])('%s', async (name) => {
     await expectSame(`${parity}${name}`, await converted(name));
   });
@@ -171,7 +171,7 @@ describe('refused:', () => {
     ['heads that are no number', 'BAD_CONFIG', [['llama.attention.head_count', 'four']]],
     ['a negative width', 'BAD_CONFIG', [['llama.embedding_length', -64]]],
     ['a part of each head rotated', 'BAD_CONFIG', [['llama.rope.dimension_count', 8]]],
-    ['a scaling that is not computed', 'BAD_CONFIG', [['llama.rope.scaling.type', 'yarn']]],
+    ['a scaling that is not computed', 'BAD_CONFIG', [['llama.rope.scaling.type', 'longrope']]],
     ['more layers than there are', 'MISSING_TENSOR', [['llama.block_count', 4]]],
     ['another width', 'BAD_SHAPE', [['llama.feed_forward_length', 256]]],
   ])('%s', async (_, code, changes) => {

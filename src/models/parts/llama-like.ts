@@ -123,7 +123,7 @@ export const llamaLike = (
   forward(g, c, weights, step) {
     const rms = { eps: c.rms_norm_eps, rms: true };
     const normed = (name: string, x: Tensor): Tensor => namedNorm(g, weights, name, x, rms);
-    const rotation = rotationOf(weights);
+    const rotation = rotationOf(weights, c.rope, c.headDim);
     let x = embed(g, { table: weights.get(embeddingName), ids: step.tokens });
     const hidden = [x];
     for (let layer = 0; layer < c.num_hidden_layers; layer++) {

@@ -2,6 +2,7 @@ import * as z from 'zod';
 import type { Rotation } from '../../kv.ts';
 import type { Weights } from '../../model.ts';
 import { refuse } from './config.ts';
+import { type Frequencies, scalings } from './rope-scaling.ts';
 
 /** Fields of config.json that describe rotary embedding, in all the places they have been kept. */
 export const ropeFields = {
@@ -19,21 +20,10 @@ export interface Rope {
   readonly theta: number;
   /** Share of each head that is rotated. */
   readonly share: number;
-  readonly scaling: Scaling;
+  /** Positions of the configuration. */
+  readonly context: number;
+  readonly scaling: { readonly type: keyof typeof scalings; readonly given: unknown };
 }
-
-const scaling = z.discriminatedUnion('rope_type', [
-  z.object({ rope_type: z.literal('default') }),
-  z.object({ rope_type: z.literal('linear'), factor: z.number().positive() }),
-  z.object({
-    rope_type: z.literal('llama3'),
-    factor: z.number().positive(),
-    low_freq_factor: z.number().positive(),
-    high_freq_factor: z.number().positive(),
-    original_max_position_embeddings: z.int().positive(),
-  }),
-]);
-type Scaling = z.output<typeof scaling>;
 
 const bases = z.object({
   rope_theta: ropeFields.rope_theta,
@@ -44,14 +34,18 @@ const bases = z.object({
  * Merge the layouts: transformers 5 keeps all in `rope_parameters`; transformers 4 has `rope_scaling`,
  * whose type was first named `type`, and the base and share beside it.
  */
-export function readRope(fields: RopeFields, defaults: { theta: number; share: number }): Rope {
+export function readRope(
+  fields: RopeFields & { readonly max_position_embeddings: number },
+  defaults: { theta: number; share: number },
+): Rope {
   const given = { ...fields.rope_scaling, ...fields.rope_parameters };
-  const kind = given.rope_type ?? given.type ?? 'default';
-  const parsed = scaling.safeParse({ ...given, rope_type: kind });
-  if (!parsed.success)
+  const type = given.rope_type ?? given.type ?? 'default';
+  const known = typeof type === 'string' && Object.hasOwn(scalings, type);
+  const parsed = known ? scalings[type as keyof typeof scalings].fields.safeParse(given) : undefined;
+  if (!parsed?.success)
     refuse(
       `its rotary scaling is ${JSON.stringify(given)}`,
-      'rope_type default, linear or llama3 with its parameters',
+      `rope_type ${Object.keys(scalings).join(', ')} with its parameters`,
     );
   const inner = bases.safeParse(given);
   if (!inner.success)
@@ -63,7 +57,8 @@ export function readRope(fields: RopeFields, defaults: { theta: number; share: n
       fields.partial_rotary_factor ??
       fields.rotary_pct ??
       defaults.share,
-    scaling: parsed.data,
+    context: fields.max_position_embeddings,
+    scaling: { type: type as keyof typeof scalings, given: parsed.data },
   };
 }
 
@@ -75,35 +70,18 @@ export function rotatedSize(rope: Rope, headDim: number): number {
   return size;
 }
 
-/** Angle per position of each rotated pair, [R/2]. */
-export function ropeFrequencies(rope: Rope, headDim: number): Float32Array {
-  const size = rotatedSize(rope, headDim);
-  return Float32Array.from({ length: size / 2 }, (_, i) =>
-    scaled(rope.theta ** ((-2 * i) / size), rope.scaling),
-  );
-}
+const scaled = (rope: Rope, size: number): Frequencies =>
+  scalings[rope.scaling.type].of(rope.scaling.given, { ...rope, size });
 
-function scaled(frequency: number, by: Scaling): number {
-  switch (by.rope_type) {
-    case 'default':
-      return frequency;
-    case 'linear':
-      return frequency / by.factor;
-    case 'llama3': {
-      // Turns of this pair within the original context: many stay, few are stretched by `factor`.
-      const turns = (by.original_max_position_embeddings * frequency) / (2 * Math.PI);
-      if (turns > by.high_freq_factor) return frequency;
-      if (turns < by.low_freq_factor) return frequency / by.factor;
-      const kept = (turns - by.low_freq_factor) / (by.high_freq_factor - by.low_freq_factor);
-      return frequency * (kept + (1 - kept) / by.factor);
-    }
-  }
-}
+/** Angle per position of each rotated pair, [R/2]. */
+export const ropeFrequencies = (rope: Rope, headDim: number): Float32Array =>
+  scaled(rope, rotatedSize(rope, headDim)).frequencies;
 
 /** Name of the frequencies among a family's constants. */
 export const frequenciesName = 'rotary.frequencies';
 
-export const rotationOf = (weights: Weights): Rotation => ({
+/** How queries and keys of so many elements are rotated. */
+export const rotationOf = (weights: Weights, rope: Rope, headDim: number): Rotation => ({
   frequencies: weights.get(frequenciesName),
-  scale: 1,
+  scale: scaled(rope, rotatedSize(rope, headDim)).scale,
 });
