@@ -4,6 +4,7 @@ import vm from 'node:vm';
 import { build, type BuildOptions, type Metafile } from 'esbuild';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type * as core from '../src/core.ts';
+import type * as tokenizer from '../src/tokenizer/index.ts';
 import { Engine } from '../src/index.ts';
 import { walkImports } from './support/reach.ts';
 
@@ -17,6 +18,12 @@ describe('what core.ts imports', () => {
   test('needs no Node', () => {
     const walked = walkImports('core.ts');
     expect(walked.files).toContain('loaders/gguf/reader.ts');
+    expect(said(walked)).toEqual([]);
+  });
+
+  test('needs no Node with a tokenizer either', () => {
+    const walked = walkImports('tokenizer/index.ts');
+    expect(walked.files).toContain('tokenizer/chat-template.ts');
     expect(said(walked)).toEqual([]);
   });
 
@@ -63,50 +70,57 @@ describe('what core.ts imports', () => {
   });
 });
 
-const bundle = async (
+const entries = { core: './core.ts', tokenizer: './tokenizer/index.ts' };
+
+/** The entries in one file, as a page loads them. */
+async function bundle(
+  names: readonly (keyof typeof entries)[],
   options: BuildOptions,
-): Promise<{ code: string; metafile: Metafile; bytes: number }> => {
+): Promise<{ code: string; metafile: Metafile; bytes: number }> {
+  const contents = names.map((name) => `export * from '${entries[name]}';`).join('\n');
   const { outputFiles, metafile } = await build({
-    entryPoints: [fileURLToPath(new URL('../src/core.ts', import.meta.url))],
+    stdin: { contents, resolveDir: fileURLToPath(new URL('../src', import.meta.url)) },
     ...{ bundle: true, minify: true, platform: 'browser', write: false, metafile: true },
     ...options,
   });
-  const [{ contents, text }] = outputFiles!;
-  return { code: text, metafile: metafile!, bytes: contents.length };
-};
+  const [{ contents: bytes, text }] = outputFiles!;
+  return { code: text, metafile: metafile!, bytes: bytes.length };
+}
 
 /** Bytes of a bundle by package, those of src by room. */
 function byPackage({ outputs }: Metafile): [string, number][] {
   const sums = new Map<string, number>();
   for (const [file, { bytesInOutput }] of Object.entries(Object.values(outputs)[0].inputs)) {
-    const [, name] =
-      /.*node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(file) ?? /(src\/[^/]+)/.exec(file)!;
-    sums.set(name, (sums.get(name) ?? 0) + bytesInOutput);
+    const name = /.*node_modules\/((?:@[^/]+\/)?[^/]+)|(src\/[^/]+)/.exec(file);
+    const part = name?.[1] ?? name?.[2] ?? file;
+    sums.set(part, (sums.get(part) ?? 0) + bytesInOutput);
   }
   return [...sums].sort((a, b) => b[1] - a[1]);
 }
 
-test('the core is small enough for a page', async () => {
-  const { bytes, metafile } = await bundle({ format: 'esm' });
+test.each<[string, (keyof typeof entries)[], number]>([
+  ['the core', ['core'], 290_000],
+  ['the core with a tokenizer', ['core', 'tokenizer'], 425_000],
+])('%s is small enough for a page', async (what, names, most) => {
+  const { bytes, metafile } = await bundle(names, { format: 'esm' });
   const parts = byPackage(metafile).map(([name, size]) => `${name} ${size}`);
-  console.log(`core, bundled and minified: ${bytes} bytes; ${parts.join(', ')}`);
-  expect(bytes).toBeLessThanOrEqual(425_000);
+  console.log(`${what}, minified: ${bytes} bytes; ${parts.join(', ')}`);
+  expect(bytes).toBeLessThanOrEqual(most);
 });
 
 describe('in a place without Node', () => {
-  // As of ES2022, since Node 20 reads no `await using`.
   let code = '';
   beforeAll(async () => {
-    ({ code } = await bundle({ format: 'iife', globalName: 'core', target: 'es2022' }));
+    // As of ES2022, since Node 20 reads no `await using`.
+    const options = { format: 'iife', globalName: 'page', target: 'es2022' } as const;
+    ({ code } = await bundle(['core', 'tokenizer'], options));
   });
 
   /** What a page has beside the language; JavaScript's own objects are the place's own. */
   const page = (): vm.Context => {
-    const has = { TextEncoder, TextDecoder, performance, setTimeout, URL, Blob };
-    const context = vm.createContext(
-      { ...has },
-      { codeGeneration: { strings: false, wasm: false } },
-    );
+    const has = { TextEncoder, TextDecoder, performance, setTimeout };
+    const codeGeneration = { strings: false, wasm: false };
+    const context = vm.createContext({ ...has }, { codeGeneration });
     const define = vm.runInContext('(name, value) => { Symbol[name] ??= value; }', context) as (
       name: string,
       value: symbol,
@@ -116,9 +130,11 @@ describe('in a place without Node', () => {
     vm.runInContext(code, context);
     return context;
   };
+  const library = (): typeof core & typeof tokenizer =>
+    (page() as { page: typeof core & typeof tokenizer }).page;
 
   test('there is none', () => {
-    const names = ['process', 'Buffer', 'require', 'global', 'module', 'setImmediate'];
+    const names = ['process', 'Buffer', 'require', 'global', 'module', 'setImmediate', 'fetch'];
     const types = names.map((name) => vm.runInContext(`typeof ${name}`, page()) as string);
     expect(types).toEqual(names.map(() => 'undefined'));
   });
@@ -127,34 +143,48 @@ describe('in a place without Node', () => {
     greedy: { prompt: string; prompt_ids: number[]; ids: number[] }[];
   };
 
+  const inMemory = (
+    { memoryFolder }: typeof core,
+    ...files: readonly string[]
+  ): ReturnType<typeof core.memoryFolder> =>
+    memoryFolder(Object.fromEntries(files.map((file) => [file, modelBytes(file)])));
+
   test.each(greedy.map((one) => [one.prompt, one] as const))(
     'books-6m of bytes in memory continues %j as transformers do',
     async (prompt, expected) => {
-      const { Engine, memoryFolder, reference } = (page() as { core: typeof core }).core;
+      const there = library();
       const files = ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json'];
-      const folder = memoryFolder(
-        Object.fromEntries(files.map((file) => [file, modelBytes(file)])),
-      );
-      await using engine = await Engine.open(folder, { backends: [reference] });
-      const { ids, promptIds } = await engine.generate(prompt, { maxTokens: 8, temperature: 0 })
-        .result;
+      await using engine = await there.Engine.open(inMemory(there, ...files), {
+        ...{ backends: [there.reference], tokenizer: there.loadTokenizer },
+      });
+      const options = { maxTokens: 8, temperature: 0 };
+      const { ids, promptIds } = await engine.generate(prompt, options).result;
       expect([...promptIds]).toEqual(expected.prompt_ids);
       expect([...ids]).toEqual(expected.ids.slice(0, 8));
     },
   );
 
+  test('without a tokenizer it takes ids, and refuses text', async () => {
+    const there = library();
+    const folder = inMemory(there, 'config.json', 'model.safetensors', 'tokenizer.json');
+    await using engine = await there.Engine.open(folder, { backends: [there.reference] });
+    const [{ prompt, prompt_ids: promptIds, ids }] = greedy;
+    const options = { maxTokens: 4, temperature: 0 };
+    expect([...(await engine.generate(promptIds, options).result).ids]).toEqual(ids.slice(0, 4));
+    expect(() => engine.encode(prompt)).toThrow(/opened without a tokenizer, expected `tokenizer`/);
+  });
+
   test('a predictor in memory is known by the hash of its model', async () => {
     const options = { maxTokens: 6, temperature: 0 };
     await using here = await Engine.open('books-6m', { backend: 'reference' });
     expect(here.sparsity.name).toBe('predictor');
-    const expected = await here.generate(greedy[0].prompt, options).result;
+    const expected = await here.generate(greedy[0].prompt_ids, options).result;
 
-    const { Engine: PageEngine, memoryFolder, reference } = (page() as { core: typeof core }).core;
-    const files = ['config.json', 'model.safetensors', 'predictor.safetensors', 'tokenizer.json'];
-    const folder = memoryFolder(Object.fromEntries(files.map((file) => [file, modelBytes(file)])));
-    await using there = await PageEngine.open(folder, { backends: [reference] });
-    expect(there.sparsity.name).toBe('predictor');
-    const { ids, density } = await there.generate(greedy[0].prompt, options).result;
+    const there = library();
+    const folder = inMemory(there, 'config.json', 'model.safetensors', 'predictor.safetensors');
+    await using engine = await there.Engine.open(folder, { backends: [there.reference] });
+    expect(engine.sparsity.name).toBe('predictor');
+    const { ids, density } = await engine.generate(greedy[0].prompt_ids, options).result;
     expect([...ids]).toEqual([...expected.ids]);
     expect(density.neurons).toBe(expected.density.neurons);
   });

@@ -14,7 +14,7 @@ import type { Description } from '../model.ts';
 import type { Predictor, PredictorFile } from '../predictor.ts';
 import type { Folder, ModelFiles, Source } from '../source.ts';
 import type { Sparsity } from '../sparsity.ts';
-import { loadTokenizer, type Tokenizer } from '../tokenizer/index.ts';
+import type { Tokenizer } from '../tokenizer/index.ts';
 import { Batch } from './batch.ts';
 import { BreakEven, type BreakEvenRule } from './break-even.ts';
 import { Chat, type ChatOptions } from './chat.ts';
@@ -54,6 +54,11 @@ export interface OpenOptions extends MethodOptions, KeepingOptions {
    * NAME.gguf, `NAME.predictor.safetensors` beside it.
    */
   readonly predictor?: Source;
+  /**
+   * How a model's tokenizer is read: `loadTokenizer` of `dejavu-llm/tokenizer`. Default: none is, and the
+   * engine takes token ids alone.
+   */
+  readonly tokenizer?: (model: ModelFiles) => Promise<Tokenizer | undefined>;
   /** Refuse what needs more bytes. Default: no limit. */
   readonly memoryLimit?: number;
   /** Called with what the engine chose by itself, e.g. a backend. */
@@ -80,7 +85,7 @@ export interface BatchOptions {
  * A model, open and ready.
  *
  *     const folder = memoryFolder({ 'config.json': …, 'model.safetensors': …, 'tokenizer.json': … });
- *     await using engine = await Engine.open(folder, { backends: [reference] });
+ *     await using engine = await Engine.open(folder, { backends: [reference], tokenizer: loadTokenizer });
  *
  * Texts are independent of one another: each generation and each session has its own cache.
  */
@@ -106,6 +111,8 @@ export class Engine implements AsyncDisposable {
   /** Where choosing pays when several texts are decoded together. */
   readonly breakEven: BreakEven;
   readonly #tokenizer: Tokenizer | undefined;
+  /** Whether a tokenizer was looked for. */
+  readonly #readsText: boolean;
 
   protected constructor(parts: {
     files: ModelFiles;
@@ -116,6 +123,7 @@ export class Engine implements AsyncDisposable {
     keeping: Keeping;
     loadSeconds: number;
     tokenizer: Tokenizer | undefined;
+    readsText: boolean;
   }) {
     this.model = parts.files.name;
     this.files = parts.files;
@@ -130,6 +138,7 @@ export class Engine implements AsyncDisposable {
     this.loadSeconds = parts.loadSeconds;
     this.breakEven = new BreakEven(parts.backend, parts.checkpoint);
     this.#tokenizer = parts.tokenizer;
+    this.#readsText = parts.readsText;
   }
 
   /**
@@ -188,7 +197,8 @@ export class Engine implements AsyncDisposable {
         predictor,
         keeping,
         loadSeconds: (performance.now() - start) / 1000,
-        tokenizer: await loadTokenizer(files),
+        tokenizer: await options.tokenizer?.(files),
+        readsText: options.tokenizer !== undefined,
       });
     } catch (error) {
       await backend[Symbol.asyncDispose]();
@@ -211,9 +221,14 @@ export class Engine implements AsyncDisposable {
     return this.checkpoint.description;
   }
 
-  /** Throws `NO_TOKENIZER` where the model came without one; ids still work. */
+  /** Throws `NO_TOKENIZER` where the model came without one or none is read; ids still work. */
   get tokenizer(): Tokenizer {
     if (this.#tokenizer) return this.#tokenizer;
+    if (!this.#readsText)
+      throw new EngineError(
+        'NO_TOKENIZER',
+        `${whereIs(this.files)}: opened without a tokenizer, expected \`tokenizer\` to say how one is read, as loadTokenizer of dejavu-llm/tokenizer does; hand it in, or give token ids`,
+      );
     throw new EngineError(
       'NO_TOKENIZER',
       `${whereIs(this.files)}: there is no tokenizer in it, expected tokenizer.json, vocab.json and merges.txt, or tokenizer.model; add it, or give token ids (\`Prompt\`)`,

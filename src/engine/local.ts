@@ -3,6 +3,7 @@ import { locateModel } from '../hub/pull.ts';
 import { bundledModel } from '../loaders/bundled.ts';
 import { modelFiles, openFile } from '../loaders/fs.ts';
 import type { Folder, ModelFiles, Source } from '../source.ts';
+import { loadTokenizer } from '../tokenizer/index.ts';
 import { Engine as CoreEngine, type OpenOptions as CoreOptions } from './engine.ts';
 import { inspect as inspectFiles, type Inspection } from './inspect.ts';
 
@@ -28,7 +29,11 @@ export class Engine extends CoreEngine {
   ): Promise<Engine> {
     const files = typeof model === 'string' ? await localFiles(model) : model;
     const open = (source?: Source): Promise<Engine> =>
-      super.open(files, { backends, ...options, ...(source && { predictor: source }) });
+      super.open(files, {
+        ...{ backends, tokenizer: loadTokenizer },
+        ...options,
+        ...(source && { predictor: source }),
+      });
     if (typeof predictor !== 'string') return await open(predictor);
     await using source = await openFile(predictor);
     return await open(source);
