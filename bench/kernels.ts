@@ -70,7 +70,7 @@ async function measure(
   if (!name.includes(flags.only)) return undefined;
   const g = new Recorder();
   const kernels = record(g);
-  const program = backend.compile(g.finish());
+  const program = await backend.compile(g.finish());
   const ms = (await time(backend, program, runs)).map((x) => x / kernels) as [
     number,
     number,

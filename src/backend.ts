@@ -40,7 +40,7 @@ export interface Backend extends AsyncDisposable {
   read(tensor: Tensor, program?: Program): Promise<Uint8Array<ArrayBuffer>>;
 
   /** Prepare a recording for running; allocates its scratch arena. */
-  compile(recording: Recording): Program;
+  compile(recording: Recording): Promise<Program>;
   run(program: Program): Promise<void>;
 
   /** Run, and tell where the time went. Absent: nothing is measured. */

@@ -35,7 +35,7 @@ async function runOp(
     }
   const g = new Recorder();
   g.record(op, tensors, params);
-  const program = backend.compile(g.finish());
+  const program = await backend.compile(g.finish());
   await backend.run(program);
   const written: Record<string, HostTensor> = {};
   for (const name of op.writes)
@@ -158,7 +158,7 @@ describe.each(configurations)('$name', ({ open, tiles }) => {
     const y = g.keep(add(g, a, b));
     const recording = g.finish();
     expect(recording.stages.map((stage) => stage.length)).toEqual([2, 1]);
-    const program = backend.compile(recording);
+    const program = await backend.compile(recording);
     for (let run = 0; run < 3; run++) await backend.run(program);
     const { y: product } = expected(linearOp, {
       name: '',
@@ -183,7 +183,7 @@ describe.each(configurations)('$name', ({ open, tiles }) => {
       { a: next, b: x, y: x },
       {},
     );
-    const program = backend.compile(g.finish());
+    const program = await backend.compile(g.finish());
     await Promise.all(Array.from({ length: 20 }, () => backend.run(program)));
     const found = new Float32Array((await backend.read(x)).buffer);
     expect(found).toEqual(new Float32Array(5).fill(2 ** 20 - 1));
@@ -240,7 +240,7 @@ describe.each(native.isas())('identities, %s', (isa) => {
         x = norm(g, linearTransposed(g, { x: h, w: down, select, add: x }), { eps: 1, rms: true });
       }
       g.keep(x);
-      const program = backend.compile(g.finish());
+      const program = await backend.compile(g.finish());
       for (let i = 0; i < times; i++) await backend.run(program);
       const result = await backend.read(x, program);
       program.release();
@@ -367,7 +367,7 @@ describe.each(native.isas())('identities, %s', (isa) => {
 
 describe.skipIf(native.isas().length === 0)('the native backend', () => {
   /** A program of some milliseconds. */
-  function work(backend: Backend, T = 64, N = 1024): Program {
+  function work(backend: Backend, T = 64, N = 1024): Promise<Program> {
     const [x, w] = [
       [T, N],
       [N, N],
@@ -381,7 +381,7 @@ describe.skipIf(native.isas().length === 0)('the native backend', () => {
 
   it('leaves the event loop free while a program runs', async () => {
     await using backend = await native.open({ threads: 1 });
-    const program = work(backend);
+    const program = await work(backend);
     let done = false;
     const run = backend.run(program).then(() => (done = true));
     let turns = 0;
@@ -419,7 +419,7 @@ describe.skipIf(native.isas().length === 0)('the native backend', () => {
     const a = backend.allocate('f32', [1, 1 << 20], 'state');
     const g = new Recorder();
     const y = g.keep(add(g, a, a));
-    const program = backend.compile(g.finish());
+    const program = await backend.compile(g.finish());
     backend.free(a);
     await backend.run(program);
     expect(size(y.shape)).toBe((await backend.read(y, program)).byteLength / 4);
@@ -433,7 +433,7 @@ describe.skipIf(native.isas().length === 0)('the native backend', () => {
     const a = backend.allocate('f32', [1, 8], 'state');
     const g = new Recorder();
     add(g, { ...a, byteOffset: 4 }, a);
-    expect(() => backend.compile(g.finish())).toThrow(/add/);
+    await expect(backend.compile(g.finish())).rejects.toThrow(/add/);
   });
 
   it('refuses instruction sets and threads there are not', async () => {

@@ -19,7 +19,7 @@ export async function measureBandwidth(backend: Backend): Promise<number> {
   for (let row = 0; row < x.shape[0]; row += 256) backend.write(slice(x, row, 256), rows);
   const g = new Recorder();
   g.keep(rowSums(g, x));
-  const program = backend.compile(g.finish());
+  const program = await backend.compile(g.finish());
   try {
     let best = Infinity;
     for (let i = 0; i < repeats; i++) {

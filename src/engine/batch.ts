@@ -290,7 +290,7 @@ export class Batch implements Disposable {
 
   async #record({ method, measure, ...options }: Recipe): Promise<StepProgram> {
     const limits = await this.#breakEven?.at(method, options.rows);
-    return new StepProgram(this.#backend, this.#model, this.cache, method, {
+    return StepProgram.record(this.#backend, this.#model, this.cache, method, {
       ...options,
       limits,
       ...(measure && { measure }),

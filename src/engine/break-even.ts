@@ -87,8 +87,9 @@ export class BreakEven {
     const segments = [undefined, ...selections].map((select) =>
       this.#segments(method, inputs, cache, site, select),
     );
-    const programs = segments.map(({ g }) => this.#backend.compile(g.finish()));
+    const programs: Program[] = [];
     try {
+      for (const { g } of segments) programs.push(await this.#backend.compile(g.finish()));
       const [all = 0, ...chosen] = await fastest(this.#backend, programs);
       const { layers } = segments[0];
       return crossing(
@@ -182,7 +183,7 @@ export async function timeChoosing(
     if (chosen.some((selection) => selection !== 'all')) layers++;
   }
   if (g.commands.length === 0) return { seconds: 0, layers };
-  const program = backend.compile(g.finish());
+  const program = await backend.compile(g.finish());
   try {
     const [seconds = 0] = await fastest(backend, [program]);
     return { seconds, layers };

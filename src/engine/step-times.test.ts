@@ -44,7 +44,7 @@ test.skipIf(!native.isas().length)('the native backend times every command', asy
   const weights = backend.allocate('f32', [8, 8], 'weights');
   const g = new Recorder();
   g.keep(linear(g, { x: linear(g, { x, w: weights }), w: weights }));
-  const program = backend.compile(g.finish());
+  const program = await backend.compile(g.finish());
   const times = await backend.time!(program);
   expect(times.commands).toHaveLength(2);
   expect(times.commands.every((seconds) => seconds >= 0 && seconds <= times.seconds)).toBe(true);

@@ -60,70 +60,51 @@ export interface StepRun {
 
 type RowInput = 'tokens' | 'positions' | 'sequences' | 'slots' | 'places' | 'complete';
 
+/** A step that is recorded and not compiled: what its runs write, and what may be read after them. */
+interface RecordedStep {
+  readonly g: Recorder;
+  readonly inputs: Readonly<Record<RowInput, Tensor>>;
+  readonly cache: CacheStep;
+  readonly forward: Forward;
+  /** Targets i32 [T] or reference logits f32 [T, V] of the measure. */
+  readonly expected?: Tensor;
+  readonly measured?: Tensor;
+  readonly accounts: Accounts;
+}
+
 /** One recorded forward pass of a fixed number of rows, run as often as wanted. */
 export class StepProgram implements Disposable {
   readonly #backend: Backend;
-  readonly #inputs: Readonly<Record<RowInput, Tensor>>;
-  /** Targets i32 [T] or reference logits f32 [T, V] of the measure. */
-  readonly #expected: Tensor | undefined;
-  readonly #forward: Forward;
-  readonly #measured: Tensor | undefined;
-  readonly #accounts: Accounts;
+  readonly #step: RecordedStep;
   readonly #program: Program;
   readonly #settling: ReturnType<CacheStep['settling']>;
   #preparing: ReturnType<CacheStep['preparing']>;
   #slots = new Int32Array();
   #times: StepTimes | undefined;
 
-  constructor(
+  private constructor(backend: Backend, step: RecordedStep, program: Program) {
+    this.#backend = backend;
+    this.#step = step;
+    this.#program = program;
+    this.#settling = step.cache.settling();
+    this.#preparing = step.cache.preparing();
+  }
+
+  /** Record a step of `model` over `cache`, and compile it. */
+  static async record(
     backend: Backend,
     model: Model,
     cache: Cache,
     method: Sparsity,
     options: StepOptions,
-  ) {
-    const { rows, limits, keys = 'chosen' } = options;
-    const input = (): Tensor => backend.allocate('i32', [rows], 'state');
-    const inputs = {
-      tokens: input(),
-      positions: input(),
-      sequences: input(),
-      slots: input(),
-      places: input(),
-      complete: input(),
-    };
-    const g = new Recorder({ roundsActivations: model.roundsActivations ?? false });
-    const { sequences, positions, slots, places, complete } = inputs;
-    const accounts = new Accounts(method.begin(g, { sequences, positions, limits }), model);
-    const cacheStep = cache.begin(g, {
-      ...{ sequences, positions, slots, places },
-      ...(keys === 'chosen' ? { complete } : {}),
-    });
-    const forward = model.family.forward(g, model.config, model.weights, {
-      tokens: inputs.tokens,
-      positions: inputs.positions,
-      cache: cacheStep,
-      sparsity: accounts.selector,
-      logits: options.logits,
-    });
-    this.#settling = cacheStep.settling();
-    this.#preparing = cacheStep.preparing();
-    g.keep(forward.logits);
-    if (options.hidden) forward.hidden.forEach((h) => g.keep(h));
-    if (options.measure === 'loss') {
-      this.#expected = input();
-      this.#measured = g.keep(crossEntropy(g, forward.logits, this.#expected));
-    } else if (options.measure === 'divergence') {
-      this.#expected = backend.allocate('f32', forward.logits.shape, 'state');
-      this.#measured = g.keep(divergence(g, forward.logits, this.#expected));
+  ): Promise<StepProgram> {
+    const step = recordStep(backend, model, cache, method, options);
+    try {
+      return new StepProgram(backend, step, await backend.compile(step.g.finish()));
+    } catch (error) {
+      release(backend, step);
+      throw error;
     }
-
-    accounts.record(g, backend);
-    this.#backend = backend;
-    this.#inputs = inputs;
-    this.#forward = forward;
-    this.#accounts = accounts;
-    this.#program = backend.compile(g.finish());
   }
 
   /** Bytes of scratch it keeps for its runs. */
@@ -136,9 +117,10 @@ export class StepProgram implements Disposable {
     const { expected, timed } = rows;
     if (this.#preparing) await this.#runOnce(this.#preparing);
     this.#preparing = undefined;
-    for (const [name, tensor] of Object.entries(this.#inputs))
+    const { inputs, expected: compared } = this.#step;
+    for (const [name, tensor] of Object.entries(inputs))
       this.#backend.write(tensor, rows[name as RowInput]);
-    if (expected && this.#expected) this.#backend.write(this.#expected, expected);
+    if (expected && compared) this.#backend.write(compared, expected);
     this.#slots = rows.slots.slice();
     if (timed && this.#backend.time) {
       const times = await this.#backend.time(this.#program);
@@ -158,16 +140,17 @@ export class StepProgram implements Disposable {
    * `complete` of which lack none.
    */
   async settle(sequence: number, length: number, complete: number): Promise<void> {
-    this.#backend.write(this.#inputs.sequences, Int32Array.of(sequence));
-    this.#backend.write(this.#inputs.positions, Int32Array.of(length - 1));
-    this.#backend.write(this.#inputs.complete, Int32Array.of(complete));
+    const { inputs } = this.#step;
+    this.#backend.write(inputs.sequences, Int32Array.of(sequence));
+    this.#backend.write(inputs.positions, Int32Array.of(length - 1));
+    this.#backend.write(inputs.complete, Int32Array.of(complete));
     if (this.#settling) await this.#runOnce(this.#settling);
   }
 
   async #runOnce(record: (g: Recorder) => void): Promise<void> {
     const g = new Recorder();
     record(g);
-    const program = this.#backend.compile(g.finish());
+    const program = await this.#backend.compile(g.finish());
     try {
       await this.#backend.run(program);
     } finally {
@@ -182,22 +165,22 @@ export class StepProgram implements Disposable {
 
   /** Logits [T, V], or [1, V] where only the last row's were wanted. */
   logits(): Promise<Float32Array> {
-    return this.#floats(this.#forward.logits);
+    return this.#floats(this.#step.forward.logits);
   }
 
   /** What the measure gave for each row [T], in nats. */
   measured(): Promise<Float32Array> {
-    return this.#floats(this.#measured!);
+    return this.#floats(this.#step.measured!);
   }
 
   /** Hidden states as `Forward.hidden` has them, where they were kept. */
   hidden(): Promise<Float32Array[]> {
-    return Promise.all(this.#forward.hidden.map((tensor) => this.#floats(tensor)));
+    return Promise.all(this.#step.forward.hidden.map((tensor) => this.#floats(tensor)));
   }
 
   /** What the latest run read and computed. */
   usage(): Promise<StepUsage> {
-    return this.#accounts.usage(this.#backend, this.#slots);
+    return this.#step.accounts.usage(this.#backend, this.#slots);
   }
 
   async #floats(tensor: Tensor): Promise<Float32Array> {
@@ -206,10 +189,67 @@ export class StepProgram implements Disposable {
 
   [Symbol.dispose](): void {
     this.#program.release();
-    this.#accounts.release(this.#backend);
-    const owned = [...Object.values(this.#inputs), this.#expected];
-    for (const tensor of owned) if (tensor) this.#backend.free(tensor);
+    release(this.#backend, this.#step);
   }
+}
+
+function recordStep(
+  backend: Backend,
+  model: Model,
+  cache: Cache,
+  method: Sparsity,
+  options: StepOptions,
+): RecordedStep {
+  const { rows, limits, keys = 'chosen' } = options;
+  const input = (): Tensor => backend.allocate('i32', [rows], 'state');
+  const inputs = {
+    tokens: input(),
+    positions: input(),
+    sequences: input(),
+    slots: input(),
+    places: input(),
+    complete: input(),
+  };
+  const g = new Recorder({ roundsActivations: model.roundsActivations ?? false });
+  const { sequences, positions, slots, places, complete } = inputs;
+  const accounts = new Accounts(method.begin(g, { sequences, positions, limits }), model);
+  const cacheStep = cache.begin(g, {
+    ...{ sequences, positions, slots, places },
+    ...(keys === 'chosen' ? { complete } : {}),
+  });
+  const forward = model.family.forward(g, model.config, model.weights, {
+    tokens: inputs.tokens,
+    positions: inputs.positions,
+    cache: cacheStep,
+    sparsity: accounts.selector,
+    logits: options.logits,
+  });
+  g.keep(forward.logits);
+  if (options.hidden) forward.hidden.forEach((h) => g.keep(h));
+  const measure = recordMeasure(g, backend, options, forward.logits);
+  accounts.record(g, backend);
+  return { g, inputs, cache: cacheStep, forward, ...measure, accounts };
+}
+
+function recordMeasure(
+  g: Recorder,
+  backend: Backend,
+  { measure, rows }: StepOptions,
+  logits: Tensor,
+): Pick<RecordedStep, 'expected' | 'measured'> {
+  if (!measure) return {};
+  if (measure === 'loss') {
+    const expected = backend.allocate('i32', [rows], 'state');
+    return { expected, measured: g.keep(crossEntropy(g, logits, expected)) };
+  }
+  const expected = backend.allocate('f32', logits.shape, 'state');
+  return { expected, measured: g.keep(divergence(g, logits, expected)) };
+}
+
+function release(backend: Backend, { inputs, expected, accounts }: RecordedStep): void {
+  accounts.release(backend);
+  for (const tensor of Object.values(inputs)) backend.free(tensor);
+  if (expected) backend.free(expected);
 }
 
 /** The cache `sequences` texts of up to `capacity` tokens need. */

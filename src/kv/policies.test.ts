@@ -49,7 +49,7 @@ async function keeps(policy: KVPolicy, keys: readonly number[], rows = 1): Promi
     on.store(0, k, k, undefined);
     const q = place(backend, 'f32', new Float32Array(rows).fill(1), [rows, 1, 1]);
     g.keep(on.attend(0, q, { rotation: undefined, heads: 'all', scale: 1 }));
-    await backend.run(backend.compile(g.finish()));
+    await backend.run(await backend.compile(g.finish()));
     kept = cache.layout.after(length, kept, rows);
   }
   return cache.positions(0, 0, 0, keys.length, kept);

@@ -38,7 +38,12 @@ interface Runner extends AsyncDisposable {
   hidden(): Promise<Float32Array[]>;
 }
 
-function record(backend: Backend, model: Checkpoint, T: number, sparsity: Sparsity): Runner {
+async function record(
+  backend: Backend,
+  model: Checkpoint,
+  T: number,
+  sparsity: Sparsity,
+): Promise<Runner> {
   const { layers, kvHeads, headDim, context } = model.description;
   const shape = { layers, sequences: 1, kvHeads, headDim, capacity: context };
   const cache = createCache(backend, full, shape);
@@ -53,7 +58,7 @@ function record(backend: Backend, model: Checkpoint, T: number, sparsity: Sparsi
     logits: 'all',
   });
   for (const tensor of [...forward.hidden, forward.logits]) g.keep(tensor);
-  const program: Program = backend.compile(g.finish());
+  const program: Program = await backend.compile(g.finish());
   const read = async (tensor: Tensor): Promise<Float32Array> =>
     new Float32Array((await backend.read(tensor, program)).buffer);
   return {
@@ -114,7 +119,7 @@ describe.each(cases)('$factory.name $name', ({ factory, name }) => {
   test('prefill gives the hidden states and logits of transformers', async () => {
     await using backend = await factory.open({});
     const { model, golden, ids } = await load(backend);
-    await using runner = record(backend, model, ids.length, dense);
+    await using runner = await record(backend, model, ids.length, dense);
     await runner.run(ids, 0);
     expectClose(await runner.logits(), f32(golden('logits')), 'logits');
     for (const [i, hidden] of (await runner.hidden()).entries())
@@ -124,7 +129,7 @@ describe.each(cases)('$factory.name $name', ({ factory, name }) => {
   test('decode steps give the logits of prefill, then its greedy ids', async () => {
     await using backend = await factory.open({});
     const { model, golden, ids } = await load(backend);
-    await using runner = record(backend, model, 1, dense);
+    await using runner = await record(backend, model, 1, dense);
     const V = model.description.vocabulary;
     const expected = f32(golden('logits'));
     let logits = new Float32Array();
@@ -150,7 +155,7 @@ describe.each(cases)('$factory.name $name', ({ factory, name }) => {
       const { tensors } = await readSafetensors(`${path}/masked.safetensors`);
       const [neurons, heads, expected] = ['neurons', 'heads', 'logits'].map((k) => tensors.get(k)!);
       const choice = given(backend, model.description);
-      await using runner = record(backend, model, 1, choice);
+      await using runner = await record(backend, model, 1, choice);
       const V = model.description.vocabulary;
       for (const [t, id] of ids.entries()) {
         for (let layer = 0; layer < model.description.layers; layer++) {

@@ -69,7 +69,7 @@ async function corrections(
   const g = new Recorder();
   const { dw } = weightGradient(g, slice(panel, width, after), slice(errors, first + width, after));
   g.keep(dw);
-  const program = backend.compile(g.finish());
+  const program = await backend.compile(g.finish());
   await backend.run(program);
   const values = new Float32Array((await backend.read(dw, program)).buffer);
   program.release();

@@ -108,7 +108,7 @@ async function subtract(
     sum = linearTransposed(g, { x: slice(other, start - first, rows), w, add: sum });
   }
   g.keep(sum);
-  const program = backend.compile(g.finish());
+  const program = await backend.compile(g.finish());
   await backend.run(program);
   const rest = floats(await backend.read(sum, program));
   program.release();

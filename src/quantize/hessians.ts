@@ -66,7 +66,7 @@ export class Hessians implements Disposable {
       }
       this.#gathered.set(name, sum);
     }
-    const program = backend.compile(g.finish());
+    const program = await backend.compile(g.finish());
     for (const window of this.#text.windows) {
       this.#signal?.throwIfAborted();
       backend.write(tokens, window);

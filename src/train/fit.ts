@@ -33,6 +33,17 @@ export interface Net {
   readonly upBias: Float32Array;
 }
 
+interface Tensors {
+  /** [B, E] */
+  readonly x: Tensor;
+  /** [B, N] */
+  readonly labels: Tensor;
+  /** [3]: learning rate, and what the two moments are divided by. */
+  readonly schedule: Tensor;
+  readonly weights: Readonly<Record<keyof Net, Tensor>>;
+  readonly owned: readonly Tensor[];
+}
+
 /**
  * Fits one low-rank net to labels by weighted binary cross-entropy, on the backend: one recorded program
  * holds the forward pass, the gradients and AdamW.
@@ -44,27 +55,29 @@ export interface Net {
 export class Fit implements Disposable {
   readonly #backend: Backend;
   readonly #program: Program;
-  readonly #x: Tensor;
-  readonly #labels: Tensor;
-  readonly #schedule: Tensor;
-  readonly #weights: Readonly<Record<keyof Net, Tensor>>;
-  readonly #owned: Tensor[] = [];
+  readonly #tensors: Tensors;
   #step = 0;
 
+  private constructor(backend: Backend, tensors: Tensors, program: Program) {
+    this.#backend = backend;
+    this.#tensors = tensors;
+    this.#program = program;
+  }
+
   /** `rates`: share of examples each unit is active in, for the first guess. `random`: [0, 1). */
-  constructor(
+  static async record(
     backend: Backend,
     { inputs, rank, units }: NetShape,
     batch: number,
     rates: Float32Array,
     random: () => number,
     served: DType,
-  ) {
-    this.#backend = backend;
+  ): Promise<Fit> {
+    const owned: Tensor[] = [];
     const allocate = (shape: readonly number[], content?: Float32Array): Tensor => {
       const tensor = backend.allocate('f32', shape, 'state');
       if (content) backend.write(tensor, content);
-      this.#owned.push(tensor);
+      owned.push(tensor);
       return tensor;
     };
     const gaussian = (count: number, deviation: number): Float32Array =>
@@ -77,26 +90,21 @@ export class Fit implements Disposable {
       up: allocate([units, rank], gaussian(units * rank, Math.sqrt(1 / rank))),
       upBias: allocate([units], prior),
     };
-    this.#x = allocate([batch, inputs]);
-    this.#labels = allocate([batch, units]);
-    this.#schedule = allocate([3]);
+    const x = allocate([batch, inputs]);
+    const labels = allocate([batch, units]);
+    const schedule = allocate([3]);
 
     const g = new Recorder();
     const rounded = {
       down: encode(g, weights.down, served),
       up: encode(g, weights.up, served),
     };
-    const inner = linear(g, {
-      x: this.#x,
-      w: rounded.down,
-      bias: weights.downBias,
-      activation: 'relu',
-    });
+    const inner = linear(g, { x, w: rounded.down, bias: weights.downBias, activation: 'relu' });
     const scores = linear(g, { x: inner, w: rounded.up, bias: weights.upBias });
-    const { ds } = bceGradient(g, scores, this.#labels, negativeWeight);
+    const { ds } = bceGradient(g, scores, labels, negativeWeight);
     const dInner = reluGradient(g, linearTransposed(g, { x: ds, w: rounded.up }), inner);
     const up = weightGradient(g, ds, inner);
-    const down = weightGradient(g, dInner, this.#x);
+    const down = weightGradient(g, dInner, x);
     const gradients: Record<keyof Net, Tensor> = {
       down: down.dw,
       downBias: down.dbias,
@@ -106,27 +114,27 @@ export class Fit implements Disposable {
     for (const key of Object.keys(weights) as (keyof Net)[]) {
       const w = weights[key];
       const [m, v] = [allocate(w.shape), allocate(w.shape)];
-      adam(g, { gradient: gradients[key], schedule: this.#schedule, w, m, v }, adamW);
+      adam(g, { gradient: gradients[key], schedule, w, m, v }, adamW);
     }
-    this.#weights = weights;
-    this.#program = backend.compile(g.finish());
+    const tensors = { x, labels, schedule, weights, owned };
+    return new Fit(backend, tensors, await backend.compile(g.finish()));
   }
 
   /** One step at a learning rate on x [B, E] and labels [B, N]. */
   async step(x: Float32Array, labels: Float32Array, rate: number): Promise<void> {
     this.#step++;
     const { beta1, beta2 } = adamW;
-    this.#backend.write(this.#x, x);
-    this.#backend.write(this.#labels, labels);
+    this.#backend.write(this.#tensors.x, x);
+    this.#backend.write(this.#tensors.labels, labels);
     this.#backend.write(
-      this.#schedule,
+      this.#tensors.schedule,
       Float32Array.of(rate, 1 / (1 - beta1 ** this.#step), 1 / (1 - beta2 ** this.#step)),
     );
     await this.#backend.run(this.#program);
   }
 
   async net(): Promise<Net> {
-    const { down, downBias, up, upBias } = this.#weights;
+    const { down, downBias, up, upBias } = this.#tensors.weights;
     return {
       down: await this.#floats(down),
       downBias: await this.#floats(downBias),
@@ -141,7 +149,7 @@ export class Fit implements Disposable {
 
   [Symbol.dispose](): void {
     this.#program.release();
-    for (const tensor of this.#owned) this.#backend.free(tensor);
+    for (const tensor of this.#tensors.owned) this.#backend.free(tensor);
   }
 }
 

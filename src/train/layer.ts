@@ -71,7 +71,7 @@ export async function fitLayer(
   const sample = await file.read(take(Math.min(sampleBlocks, trainBlocks)));
   const { inputs, neurons, heads } = file.shape;
 
-  const targets = [
+  const nets = [
     {
       type: siteType(options.type, 'neurons'),
       pick: (e: Examples) => e.neurons,
@@ -88,13 +88,15 @@ export async function fitLayer(
           },
         ]
       : []),
-  ].map((target) => {
-    const rates = activeRates(target.pick(sample), target.shape.units, target.label.isActive);
-    const fit = new Fit(backend, target.shape, options.batch, rates, random, target.type);
-    return { ...target, fit };
-  });
+  ];
+  const targets: ((typeof nets)[number] & { fit: Fit })[] = [];
 
   try {
+    for (const net of nets) {
+      const rates = activeRates(net.pick(sample), net.shape.units, net.label.isActive);
+      const fit = await Fit.record(backend, net.shape, options.batch, rates, random, net.type);
+      targets.push({ ...net, fit });
+    }
     const batchBlocks = options.batch / blockRows;
     let next = file.read(take(batchBlocks));
     for (let step = 0; step < options.steps; step++) {
@@ -224,7 +226,7 @@ async function judge(
       bias: place('f32', [units], net.upBias),
     }),
   );
-  const program = backend.compile(g.finish());
+  const program = await backend.compile(g.finish());
   const batchBlocks = batch / blockRows;
   let rows = 0;
   for (let first = 0; first < blocks.length; first += batchBlocks) {

@@ -18,20 +18,41 @@ export interface Observation {
   readonly nextHeads: Float32Array | undefined;
 }
 
+/** What the observer records: inputs of a step, and tensors that show what it did. */
+interface Watched {
+  /** i32 [T] */
+  readonly tokens: Tensor;
+  /** i32 [T] */
+  readonly positions: Tensor;
+  /** By layer. */
+  readonly inputs: readonly Tensor[];
+  readonly truths: Readonly<Record<Site, readonly Tensor[]>>;
+  readonly release: () => void;
+}
+
 /** Runs the dense model over text and shows what predictors are trained on. */
 export class Observer implements Disposable {
   readonly rows: number;
   readonly layers: number;
   readonly #backend: Backend;
-  readonly #tokens: Tensor;
-  readonly #positions: Tensor;
+  readonly #watched: Watched;
   readonly #program: Program;
-  readonly #inputs: readonly Tensor[];
-  readonly #truths: Readonly<Record<Site, readonly Tensor[]>>;
-  readonly #release: () => void;
+
+  private constructor(backend: Backend, watched: Watched, program: Program) {
+    this.rows = watched.tokens.shape[0];
+    this.layers = watched.inputs.length;
+    this.#backend = backend;
+    this.#watched = watched;
+    this.#program = program;
+  }
 
   /** `rows` are observed at a time; windows of `window` tokens each start an empty context. */
-  constructor(backend: Backend, model: Model, rows: number, window: number) {
+  static async record(
+    backend: Backend,
+    model: Model,
+    rows: number,
+    window: number,
+  ): Promise<Observer> {
     const { layers } = model.description;
     const cache = createCache(backend, full, cacheShape(model.description, window));
     const [tokens, positions, sequences] = [0, 1, 2].map(() =>
@@ -59,26 +80,20 @@ export class Observer implements Disposable {
       logits: 'last',
     });
     if (inputs.length !== layers) throw new Error('a block did not ask for its heads');
-    this.rows = rows;
-    this.layers = layers;
-    this.#backend = backend;
-    this.#tokens = tokens;
-    this.#positions = positions;
-    this.#inputs = inputs;
-    this.#truths = truths;
-    this.#program = backend.compile(g.finish());
-    this.#release = () => {
-      this.#program.release();
+    const release = (): void => {
       cache[Symbol.dispose]();
       [tokens, positions, sequences].forEach((tensor) => backend.free(tensor));
     };
+    const watched = { tokens, positions, inputs, truths, release };
+    return new Observer(backend, watched, await backend.compile(g.finish()));
   }
 
   /** Observe `rows` tokens that begin at `position` of the current window. */
   async run(ids: Int32Array, position: number): Promise<void> {
-    this.#backend.write(this.#tokens, ids);
+    const { tokens, positions } = this.#watched;
+    this.#backend.write(tokens, ids);
     this.#backend.write(
-      this.#positions,
+      positions,
       ids.map((_, t) => position + t),
     );
     await this.#backend.run(this.#program);
@@ -88,15 +103,17 @@ export class Observer implements Disposable {
   async layer(layer: number): Promise<Observation> {
     const read = async (tensor: Tensor): Promise<Float32Array> =>
       new Float32Array((await this.#backend.read(tensor, this.#program)).buffer);
-    const next = this.#truths.heads[layer + 1] as Tensor | undefined;
+    const { inputs, truths } = this.#watched;
+    const next = truths.heads[layer + 1] as Tensor | undefined;
     return {
-      x: await read(this.#inputs[layer]),
-      neurons: await read(this.#truths.neurons[layer]),
+      x: await read(inputs[layer]),
+      neurons: await read(truths.neurons[layer]),
       nextHeads: next && (await read(next)),
     };
   }
 
   [Symbol.dispose](): void {
-    this.#release();
+    this.#program.release();
+    this.#watched.release();
   }
 }

@@ -146,7 +146,12 @@ export async function train(engine: Engine, options: TrainOptions): Promise<Trai
   const measuring = progress.phase(measurements * tuning.length, 4 * window);
   const together = progress.phase(budgets.length * unionSteps, 16);
 
-  using observer = new Observer(backend, checkpoint, observerRows(window, observedRows), window);
+  using observer = await Observer.record(
+    backend,
+    checkpoint,
+    observerRows(window, observedRows),
+    window,
+  );
   const first = await sample(observer, ids);
   const ranks = options.rank
     ? new Array<number>(layers).fill(options.rank)

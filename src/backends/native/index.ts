@@ -124,7 +124,7 @@ class NativeBackend implements Backend {
     return Promise.resolve(bytesOf(tensor, program as NativeProgram).slice());
   }
 
-  compile(recording: Recording): Program {
+  async compile(recording: Recording): Promise<Program> {
     const { numbers, storages } = toTape(recording, this.#vocabulary);
     const arena = NativeMemory.allocate(this.#addon, recording.scratchBytes, 'scratch');
     const handles = storages.map((storage) => ((storage ?? arena) as NativeMemory).handle);
@@ -139,7 +139,7 @@ class NativeBackend implements Backend {
       this.#addon.free(arena.handle, arena.buffer);
     };
     const program: NativeProgram = { recording, handle, arena, release };
-    return program;
+    return Promise.resolve(program);
   }
 
   async run(program: Program): Promise<void> {

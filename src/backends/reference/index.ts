@@ -72,7 +72,7 @@ class ReferenceBackend implements Backend {
     return Promise.resolve(hostView(tensor, program as ReferenceProgram).bytes.slice());
   }
 
-  compile(recording: Recording): Program {
+  async compile(recording: Recording): Promise<Program> {
     const arena = new Memory(recording.scratchBytes, 'scratch').data;
     const steps = recording.stages.flat().map((command) => ({
       command,
@@ -83,7 +83,7 @@ class ReferenceBackend implements Backend {
       ),
     }));
     const program: ReferenceProgram = { recording, steps, arena, release: () => undefined };
-    return program;
+    return Promise.resolve(program);
   }
 
   run(program: Program): Promise<void> {
