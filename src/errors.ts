@@ -38,6 +38,7 @@ export const errorCodes = {
   NOT_CACHED: { status: 1, meaning: 'a model of the hub is not in the cache, and nobody is asked' },
   BAD_DOWNLOAD: { status: 1, meaning: 'what the server sends is not what it lists' },
   DISK_FULL: { status: 1, meaning: 'there is no room for a download' },
+  DISPOSED: { status: 1, meaning: 'an engine, batch or text is used after its end' },
   INTERNAL: { status: 1, meaning: 'a fault of the engine itself' },
 } as const satisfies Record<string, { status: number; meaning: string }>;
 

@@ -7,7 +7,8 @@ import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { reference } from '../src/backends/reference/index.ts';
-import { Batch, rowsOf } from '../src/engine/batch.ts';
+import { Batch } from '../src/engine/batch.ts';
+import { rowsOf } from '../src/engine/steps.ts';
 import { Engine } from '../src/engine/local.ts';
 import { full } from '../src/kv/full.ts';
 import type { StepUsage } from '../src/engine/accounts.ts';
@@ -99,12 +100,8 @@ class Play implements Disposable {
   async measure(text: number): Promise<void> {
     this.#chooseAny();
     const [id, target] = [this.#ids(1), this.#ids(1)];
-    const options = { logits: 'all', measure: 'loss' } as const;
-    const step = await this.batch.extend(rowsOf(text, id), options, {
-      method: this.#given,
-      expected: target,
-    });
-    this.logits.push(await step.measured());
+    const ask = { logits: 'all', measure: 'loss', method: this.#given, expected: target } as const;
+    this.logits.push(await this.batch.extend(rowsOf(text, id), ask, (step) => step.measured()));
   }
 
   [Symbol.dispose](): void {

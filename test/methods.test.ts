@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { chargedInFull } from '../src/bench/subject.ts';
 import { BreakEven } from '../src/engine/break-even.ts';
 import { Engine } from '../src/engine/local.ts';
-import { Session } from '../src/engine/session.ts';
+import { openSession } from '../src/engine/session.ts';
 import type { Model } from '../src/engine/step.ts';
 import { full } from '../src/kv/full.ts';
 import { Recorder } from '../src/program.ts';
@@ -73,7 +73,7 @@ describe('a selector that is wrapped', () => {
 
   it('keeps members that nobody knows, in a step', async () => {
     seen.length = 0;
-    using session = new Session(engine.backend, model, { method, policy: full, capacity: 8 });
+    using session = openSession(engine.backend, model, { method, policy: full, capacity: 8 });
     await session.decode(3);
     expect(seen).toHaveLength(1);
     expectWhole(seen[0]);

@@ -28,7 +28,7 @@ import {
   placePredictor,
 } from './method.ts';
 import { chooseKeeping, findPolicy, type Keeping, type KeepingOptions } from './keeping.ts';
-import { Session } from './session.ts';
+import { openSession, type Session } from './session.ts';
 import { cacheShape, type Model } from './step.ts';
 
 export interface OpenOptions extends MethodOptions, KeepingOptions {
@@ -261,7 +261,7 @@ export class Engine implements AsyncDisposable {
 
   /** A new text, decoded by the engine's method or another one, in the cache of its policy or another. */
   session(method: Sparsity = this.sparsity, policy: KVPolicy = this.policy): Session {
-    return new Session(this.backend, this.checkpoint, {
+    return openSession(this.backend, this.checkpoint, {
       method,
       policy,
       capacity: this.context,

@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
 import { dense } from '../sparsity/dense.ts';
 import { Engine } from './local.ts';
-import { rowsOf } from './batch.ts';
+import { rowsOf } from './steps.ts';
 import { Programs, type Recipe } from './programs.ts';
 import type { StepProgram } from './step.ts';
 
@@ -14,16 +14,14 @@ it('what a step is asked for is part of what it is found by', async () => {
   const text = batch.admit();
   const rows = rowsOf(text, Int32Array.of(5, 17, 9));
   const { vocabulary } = engine.description;
-  const last = await batch.extend(rows, { logits: 'last' });
-  expect(await last.logits()).toHaveLength(vocabulary);
-  const all = await batch.extend(rows, { logits: 'all' });
-  expect(await all.logits()).toHaveLength(3 * vocabulary);
-  const hidden = await batch.extend(rows, { logits: 'all', hidden: true });
-  expect(await hidden.hidden()).not.toHaveLength(0);
-  const expected = Int32Array.of(17, 9, 1);
-  const measured = await batch.extend(rows, { logits: 'all', measure: 'loss' }, { expected });
-  expect((await measured.measured()).every((loss) => loss > 0)).toBe(true);
-  expect(await batch.extend(rows, { logits: 'last' })).toBe(last);
+  const logits = (step: StepProgram): Promise<Float32Array> => step.logits();
+  expect(await batch.extend(rows, { logits: 'last' }, logits)).toHaveLength(vocabulary);
+  expect(await batch.extend(rows, { logits: 'all' }, logits)).toHaveLength(3 * vocabulary);
+  const hidden = { logits: 'all', hidden: true } as const;
+  expect(await batch.extend(rows, hidden, (step) => step.hidden())).not.toHaveLength(0);
+  const loss = { logits: 'all', measure: 'loss', expected: Int32Array.of(17, 9, 1) } as const;
+  const losses = await batch.extend(rows, loss, (step) => step.measured());
+  expect(losses.every((nats) => nats > 0)).toBe(true);
 });
 
 const recipe = (rows: number): Recipe => ({

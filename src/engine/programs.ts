@@ -22,6 +22,8 @@ const parts = Object.keys({
 export interface Recorded {
   readonly recipe: Recipe;
   readonly step: StepProgram;
+  /** How often it has run; NaN once it is released. */
+  runs: number;
 }
 
 /** How many recorded steps stay. */
@@ -77,14 +79,16 @@ export class Programs implements Disposable {
 
   /** Record the step of this recipe; others may be released for it. */
   async record(recipe: Recipe): Promise<Recorded> {
-    const recorded = { recipe, step: await this.#record(recipe) };
+    const recorded = { recipe, step: await this.#record(recipe), runs: 0 };
     this.#kept.push(recorded);
     this.#bytes += recorded.step.scratchBytes;
     const { bytes, anyway } = this.#bounds;
     while (this.#bytes > bytes && this.#kept.length > anyway) {
-      const [{ step }] = this.#kept;
+      const [oldest] = this.#kept;
+      const { step } = oldest;
       await this.#leaving(step);
       this.#kept.shift();
+      oldest.runs = NaN;
       this.#bytes -= step.scratchBytes;
       step[Symbol.dispose]();
     }

@@ -147,15 +147,23 @@ export function argmax(logits: Float32Array): number {
 }
 
 /** log p(id), natural, under logits [V]. */
-export function logProbability(logits: Float32Array, id: number): number {
+export const logProbability = (logits: Float32Array, id: number): number =>
+  logProbabilities(logits, [id])[0];
+
+/** log p of each id, natural, under logits [V]. */
+export function logProbabilities(logits: Float32Array, ids: readonly number[]): number[] {
   const peak = logits[argmax(logits)];
   let total = 0;
   for (const x of logits) total += Math.exp(x - peak);
-  return logits[id] - peak - Math.log(total);
+  return ids.map((id) => logits[id] - peak - Math.log(total));
 }
 
-/** The `count` likeliest ids, likeliest first. */
+/** Up to so many, ids are inserted one by one; more are sorted out of all. */
+const few = 64;
+
+/** The `count` likeliest ids, likeliest first; of equals, the first. */
 export function likeliest(logits: Float32Array, count: number): Uint32Array {
+  if (count < logits.length && count <= few) return insertLikeliest(logits, count);
   const ids = Uint32Array.from(logits.keys());
   const order = (a: number, b: number): number => logits[b] - logits[a] || a - b;
   if (count >= ids.length) return ids.sort(order);
@@ -165,6 +173,19 @@ export function likeliest(logits: Float32Array, count: number): Uint32Array {
     .filter((id) => logits[id] >= bound)
     .sort(order)
     .subarray(0, count);
+}
+
+/** One pass over the logits: most are below the least likely of those that are kept. */
+function insertLikeliest(logits: Float32Array, count: number): Uint32Array {
+  const ids = new Uint32Array(count);
+  let kept = 0;
+  for (let id = 0; id < logits.length && count > 0; id++) {
+    if (kept === count && logits[id] <= logits[ids[count - 1]]) continue;
+    let at = kept < count ? kept++ : count - 1;
+    for (; at > 0 && logits[ids[at - 1]] < logits[id]; at--) ids[at] = ids[at - 1];
+    ids[at] = id;
+  }
+  return ids;
 }
 
 function softmax(ids: Uint32Array, logits: Float32Array, temperature: number): Float64Array {

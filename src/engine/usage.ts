@@ -32,17 +32,20 @@ export class Usage {
   readonly #read = new Map<Matrix, number>();
   readonly #denseBytes: number;
   readonly #bytes = { weights: 0, predictor: 0, kv: 0 };
+  #dense = 0;
   #steps = 0;
   #tokens = 0;
 
-  /** `denseBytes`: what a dense step of as many rows as those added reads. */
+  /** `denseBytes`: what a dense step of one row reads, or of as many as all steps that are added have. */
   constructor(layers: number, denseBytes: number) {
     this.#shares = { neurons: new Float64Array(layers), heads: new Float64Array(layers) };
     this.#denseBytes = denseBytes;
   }
 
-  add(step: StepUsage): void {
+  /** `denseBytes`: what a dense step of as many rows reads, where steps differ in that. */
+  add(step: StepUsage, denseBytes = this.#denseBytes): void {
     this.#steps++;
+    this.#dense += denseBytes;
     this.#tokens += step.rows;
     for (const site of sites)
       step[site].forEach((share, layer) => (this.#shares[site][layer] += share));
@@ -83,7 +86,7 @@ export class Usage {
       weights: weights / tokens,
       predictor: predictor / tokens,
       kv: kv / tokens,
-      dense: this.#denseBytes * (this.#steps ? this.#steps / tokens : 1),
+      dense: this.#steps ? this.#dense / tokens : this.#denseBytes,
     };
   }
 }

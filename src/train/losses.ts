@@ -1,6 +1,6 @@
 import type { Backend } from '../backend.ts';
 import type { Model } from '../engine/step.ts';
-import { Session } from '../engine/session.ts';
+import { openSession, type Session } from '../engine/session.ts';
 import { full } from '../kv/full.ts';
 import type { Sparsity } from '../sparsity.ts';
 import { dense } from '../sparsity/dense.ts';
@@ -109,7 +109,7 @@ async function inWindows(
   score: (session: Session, window: Window) => Promise<ArrayLike<number>>,
 ): Promise<Float64Array> {
   const capacity = Math.max(...windows.map((w) => w.context.length + w.scored.length));
-  using session = new Session(backend, model, { method, policy: full, capacity });
+  using session = openSession(backend, model, { method, policy: full, capacity });
   const losses: number[] = [];
   for (const window of windows) {
     session.truncate(0);
