@@ -8,13 +8,13 @@ export {
   type FinishReason,
   type GenerateOptions,
   type GenerateResult,
-  Generation,
-  type LogProbability,
   type Piece,
   type Prompt,
   type Start,
 } from './engine/generate.ts';
+export { Generation } from './engine/generation.ts';
 export { inspect, type Inspection } from './engine/inspect.ts';
+export type { LogProbability } from './engine/log-probability.ts';
 export type { MethodOptions } from './engine/method.ts';
 export type { SamplingOptions } from './engine/sampler.ts';
 export type { BytesPerToken, Density } from './engine/usage.ts';

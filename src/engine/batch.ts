@@ -7,9 +7,9 @@ import { Texts } from './texts.ts';
 
 export interface TextOptions {
   /** What its decode steps ask. Default: the batch's method. */
-  readonly method?: Sparsity;
+  readonly method?: Sparsity | undefined;
   /** What the cache must keep of it: that of the batch, or it is refused. */
-  readonly policy?: KVPolicy;
+  readonly policy?: KVPolicy | undefined;
 }
 
 /**

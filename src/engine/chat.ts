@@ -1,11 +1,22 @@
 import { EngineError } from '../errors.ts';
 import { whereIs } from '../loaders/names.ts';
+import type { KVPolicy } from '../kv.ts';
 import { mostKept } from '../kv/parts/budget.ts';
+import type { ModelFiles } from '../source.ts';
 import type { ChatTemplate, Message } from '../tokenizer/index.ts';
-import type { Engine } from './engine.ts';
-import { Generation, type GenerateOptions, type GenerateResult, type Start } from './generate.ts';
+import type { GenerateOptions, GenerateResult, OpenModel, Start } from './generate.ts';
+import { Generation } from './generation.ts';
 import type { Session } from './session.ts';
 import { turnEnd } from './turn-end.ts';
+
+/** What a conversation needs of a model that is open; an `Engine` is one. */
+export interface TalkingModel extends OpenModel {
+  readonly files: ModelFiles;
+  readonly policy: KVPolicy;
+  /** Tokens a text may have, and tokens the model sees at once. */
+  readonly context: number;
+  readonly span: number;
+}
 
 export interface ChatOptions {
   /** What the model is told before the conversation. Default: what its template says by itself. */
@@ -51,12 +62,10 @@ export interface ChatStats {
  * One reply at a time.
  */
 export class Chat implements Disposable {
-  readonly #engine: Engine;
+  readonly #model: TalkingModel;
   readonly #template: ChatTemplate;
   readonly #ends: ReturnType<typeof turnEnd>;
   readonly #session: Session;
-  /** Ids in the cache. */
-  #cached: Int32Array = new Int32Array();
   #system: string | undefined;
   /** Without the system message. */
   #messages: readonly Message[] = [];
@@ -68,20 +77,23 @@ export class Chat implements Disposable {
     decodeSeconds: 0,
   };
 
-  constructor(engine: Engine, { system, template, templateName = 'template' }: ChatOptions = {}) {
-    const { tokenizer } = engine;
+  constructor(
+    model: TalkingModel,
+    { system, template, templateName = 'template' }: ChatOptions = {},
+  ) {
+    const { tokenizer } = model;
     const own = template === undefined ? tokenizer.chat : undefined;
     const chosen = own ?? (template && tokenizer.chatTemplate(template, templateName));
     if (!chosen)
       throw new EngineError(
         'NO_CHAT_TEMPLATE',
-        `${whereIs(engine.files)}: it came without a chat template, expected one in tokenizer_config.json or chat_template.jinja; continue texts with \`generate\`, or give a template with \`template\``,
+        `${whereIs(model.files)}: it came without a chat template, expected one in tokenizer_config.json or chat_template.jinja; continue texts with \`generate\`, or give a template with \`template\``,
       );
-    this.#engine = engine;
+    this.#model = model;
     this.#template = chosen;
     this.#ends = turnEnd(chosen, tokenizer);
     this.#system = system;
-    this.#session = engine.session();
+    this.#session = model.session();
   }
 
   /** All there is of the conversation, the system message first. */
@@ -100,7 +112,7 @@ export class Chat implements Disposable {
   }
 
   get stats(): ChatStats {
-    const { context, span, policy } = this.#engine;
+    const { context, span, policy } = this.#model;
     return {
       ...this.#totals,
       cachedTokens: this.#session.kept,
@@ -173,7 +185,7 @@ export class Chat implements Disposable {
   }
 
   #reply(asked: () => readonly Message[], options: GenerateOptions): Generation<ChatResult> {
-    const { maxTokens = this.#engine.span, seed = 0, stop = [] } = options;
+    const { maxTokens = this.#model.span, seed = 0, stop = [] } = options;
     let messages: readonly Message[] = [];
     let cached = 0;
     const start: Start<ChatResult> = {
@@ -181,14 +193,13 @@ export class Chat implements Disposable {
         this.#expectIdle();
         messages = asked();
         const promptIds = this.#fit(messages, maxTokens);
-        const shared = Math.min(common(this.#cached, promptIds), promptIds.length - 1);
-        cached = this.#session.truncate(shared);
+        cached = this.#session.reuse(promptIds);
         this.#busy = true;
         return { promptIds, session: this.#session, cached, endIds: this.#ends.ids };
       },
       end: (result, failed) => this.#end(messages, cached, result, failed),
     };
-    return new Generation(this.#engine, start, {
+    return new Generation(this.#model, start, {
       ...options,
       maxTokens,
       seed: seed + this.#totals.replies,
@@ -204,7 +215,6 @@ export class Chat implements Disposable {
   ): ChatResult {
     const { promptIds, ids, text, finishReason, timing } = result;
     this.#busy = false;
-    this.#cached = Int32Array.from([...promptIds, ...ids].slice(0, this.#session.length));
     const totals = this.#totals;
     this.#totals = {
       replies: totals.replies + 1,
@@ -220,7 +230,7 @@ export class Chat implements Disposable {
 
   /** Ids of a conversation, its oldest turns left out where it is too long for a reply to follow. */
   #fit(messages: readonly Message[], maxTokens: number): Int32Array {
-    const { context } = this.#engine;
+    const { context } = this.#model;
     const room = Math.min(maxTokens, Math.floor(context / 4));
     const latest = messages.findLastIndex(({ role }) => role === 'user');
     let dropped = Math.min(this.#dropped, Math.max(0, latest));
@@ -232,19 +242,13 @@ export class Chat implements Disposable {
         dropped = next;
         ids = this.#encode(messages.slice(dropped));
       }
-    const checked = this.#engine.encode(ids);
+    const checked = this.#model.encode(ids);
     this.#dropped = dropped;
     return checked;
   }
 
   #encode(messages: readonly Message[]): number[] {
     const text = this.#template.render([...this.#head(), ...messages]);
-    return this.#engine.tokenizer.encode(text, { special: false });
+    return this.#model.tokenizer.encode(text, { special: false });
   }
-}
-
-/** How many ids two texts have in common from their beginning. */
-function common(a: Int32Array, b: Int32Array): number {
-  const differs = a.findIndex((id, i) => id !== b[i]);
-  return differs < 0 ? a.length : differs;
 }

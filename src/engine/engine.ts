@@ -18,7 +18,8 @@ import type { Tokenizer } from '../tokenizer/index.ts';
 import { Batch } from './batch.ts';
 import { BreakEven, type BreakEvenRule } from './break-even.ts';
 import { Chat, type ChatOptions } from './chat.ts';
-import { freshStart, Generation, type GenerateOptions, type Prompt } from './generate.ts';
+import type { GenerateOptions, Prompt } from './generate.ts';
+import { freshStart, Generation } from './generation.ts';
 import {
   choosePoint,
   createMethod,
@@ -295,7 +296,7 @@ export class Engine implements AsyncDisposable {
 
   /** Continue a prompt: text, or token ids. Nothing runs before the result is asked for. */
   generate(prompt: Prompt, options: GenerateOptions = {}): Generation {
-    return new Generation(this, freshStart(this, prompt), options);
+    return new Generation(this, freshStart(this, prompt, options), options);
   }
 
   /** A conversation, in the model's own chat template or another. Throws `NO_CHAT_TEMPLATE`. */

@@ -1,24 +1,58 @@
-import { EngineError, expectWhole } from '../errors.ts';
-import type { Engine } from './engine.ts';
-import { createSampler, likeliest, logProbability, type SamplingOptions } from './sampler.ts';
+import type { Backend } from '../backend.ts';
+import type { KVPolicy } from '../kv.ts';
+import type { Description } from '../model.ts';
+import type { Sparsity } from '../sparsity.ts';
+import type { Tokenizer } from '../tokenizer/index.ts';
+import type { Batch } from './batch.ts';
+import type { LogProbability } from './log-probability.ts';
+import type { SamplingOptions } from './sampler.ts';
 import type { Session } from './session.ts';
-import { type BytesPerToken, type Density, Usage } from './usage.ts';
-import { TextStream } from './text-stream.ts';
+import type { BytesPerToken, Density } from './usage.ts';
 
 /** Text, or token ids. */
 export type Prompt = string | ArrayLike<number>;
 
+/** What generations and conversations need of a model that is open; an `Engine` is one. */
+export interface OpenModel {
+  /** What results call it. */
+  readonly model: string;
+  readonly backend: Pick<Backend, 'name'>;
+  readonly checkpoint: { readonly dtype: string };
+  readonly description: Description;
+  readonly loadSeconds: number;
+  readonly hasTokenizer: boolean;
+  /** Throws `NO_TOKENIZER`. */
+  readonly tokenizer: Tokenizer;
+  /** Ids of a prompt, checked. */
+  encode(prompt: Prompt): Int32Array;
+  /** A text in a cache of its own. */
+  session(method?: Sparsity, policy?: KVPolicy): Session;
+}
+
 export interface GenerateOptions extends SamplingOptions {
-  /** Most ids to generate. Default 128. */
+  /** Most ids to generate. Default 128. 0: none, where `promptLogprobs` are asked for. */
   readonly maxTokens?: number;
   /** Texts that end the generation; they are not part of the result. */
   readonly stop?: readonly string[];
   /** Report each id's log-probability and this many alternatives. Default: none. */
   readonly logprobs?: number;
+  /** The same of each id of the prompt. Default: none. */
+  readonly promptLogprobs?: number;
   /** Go on past the model's end-of-text id. Default false. */
   readonly ignoreEnd?: boolean;
   /** Ends the generation after the step under way; what was generated stays. */
   readonly signal?: AbortSignal;
+  /** Take a place of this batch, and share steps with its other texts. Default: a cache of its own. */
+  readonly batch?: Batch;
+  /**
+   * Go on in this text, which stays the caller's: what it has in common with the prompt is not computed again,
+   * what else it has is forgotten. Default: a new text.
+   */
+  readonly session?: Session;
+  /** What decode steps ask (`engine.method`). Default: the method of the session, batch or engine. */
+  readonly method?: Sparsity;
+  /** What the cache keeps (`engine.policyOf`); that of a batch or session, or it is refused. Default: theirs, or the engine's. */
+  readonly policy?: KVPolicy;
 }
 
 /** One generated id and the text that became certain with it. */
@@ -26,13 +60,6 @@ export interface Piece {
   readonly id: number;
   readonly text: string;
   readonly logprob?: LogProbability;
-}
-
-export interface LogProbability {
-  readonly id: number;
-  /** Natural logarithm, before temperature and filters. */
-  readonly logprob: number;
-  readonly top: readonly { readonly id: number; readonly logprob: number }[];
 }
 
 export type FinishReason = 'stop' | 'length' | 'abort';
@@ -63,6 +90,8 @@ export interface GenerateResult {
     readonly keptTokens: number;
   };
   readonly logprobs?: readonly LogProbability[];
+  /** Of each id of the prompt; null of the first, which follows nothing. */
+  readonly promptLogprobs?: readonly (LogProbability | null)[];
 }
 
 /** Where a generation finds its ids, and a cache that may hold the first of them. */
@@ -78,165 +107,4 @@ export interface Start<R extends GenerateResult> {
   };
   /** Called once after `begin`, however it ended: the session is the caller's again. */
   end(result: GenerateResult, failed: boolean): R;
-}
-
-/** A text of its own, in a cache of its own. */
-export function freshStart(engine: Engine, prompt: Prompt): Start<GenerateResult> {
-  let session: Session | undefined;
-  return {
-    begin: () => {
-      const promptIds = engine.encode(prompt);
-      session = engine.session();
-      return { promptIds, session, cached: 0, endIds: [] };
-    },
-    end: (result) => {
-      session?.[Symbol.dispose]();
-      return result;
-    },
-  };
-}
-
-/**
- * One generation: iterate it for pieces as they come, or await `result` for the whole.
- *
- * Leaving the loop early ends it as an abort does. It runs once.
- */
-export class Generation<R extends GenerateResult = GenerateResult> implements AsyncIterable<Piece> {
-  readonly #pieces: AsyncGenerator<Piece, void>;
-  readonly #result: Promise<R>;
-  #settle!: (result: R) => void;
-  #fail!: (error: unknown) => void;
-  #iterated = false;
-
-  constructor(engine: Engine, start: Start<R>, options: GenerateOptions) {
-    this.#result = new Promise((resolve, reject) => {
-      this.#settle = resolve;
-      this.#fail = reject;
-    });
-    // Whoever iterates sees the error there; nobody need also await the result.
-    this.#result.catch(() => undefined);
-    this.#pieces = this.#run(engine, start, options);
-  }
-
-  [Symbol.asyncIterator](): AsyncGenerator<Piece, void> {
-    this.#iterated = true;
-    return this.#pieces;
-  }
-
-  /** The whole result; runs the generation where nobody iterates it. */
-  get result(): Promise<R> {
-    return this.#iterated ? this.#result : this.#drain();
-  }
-
-  async #drain(): Promise<R> {
-    this.#iterated = true;
-    while (!(await this.#pieces.next()).done);
-    return this.#result;
-  }
-
-  async *#run(
-    engine: Engine,
-    from: Start<R>,
-    options: GenerateOptions,
-  ): AsyncGenerator<Piece, void> {
-    const { maxTokens = 128, stop = [], logprobs, ignoreEnd = false, signal } = options;
-    const ids: number[] = [];
-    const reported: LogProbability[] = [];
-    const text = new TextStream(engine.hasTokenizer ? engine.tokenizer : undefined, stop);
-    let finishReason: FinishReason = 'abort';
-    let prefillSeconds = 0;
-    let decodeSeconds = 0;
-    let decodeSteps = 0;
-    let finish: (() => GenerateResult) | undefined;
-    let failed = false;
-    try {
-      expectWhole('maxTokens', maxTokens, 1);
-      if (logprobs !== undefined) expectWhole('logprobs', logprobs, 0);
-      if (stop.length && !engine.hasTokenizer) void engine.tokenizer;
-      const { endIds, vocabulary } = engine.description;
-      const sample = createSampler(options, vocabulary);
-      const { promptIds, session, cached, endIds: moreEnds } = from.begin();
-      const ends = [...endIds, ...moreEnds];
-      const before = Array.from(promptIds);
-      const usage = new Usage(engine.description.layers, session.denseBytes());
-      finish = () => ({
-        model: engine.model,
-        family: engine.description.family,
-        backend: engine.backend.name,
-        weights: engine.checkpoint.dtype,
-        sparsity: engine.sparsity.name,
-        promptIds: Array.from(promptIds),
-        ids,
-        text: text.value,
-        finishReason,
-        timing: {
-          loadSeconds: engine.loadSeconds,
-          prefillSeconds,
-          prefillTokensPerSecond: rate(promptIds.length - cached, prefillSeconds),
-          decodeSeconds,
-          decodeTokensPerSecond: rate(decodeSteps, decodeSeconds),
-        },
-        density: usage.density(),
-        bytesPerToken: usage.bytesPerToken(),
-        kv: {
-          policy: session.cache.policy.name,
-          residentBytes: session.cache.residentBytes,
-          keptTokens: session.kept,
-        },
-        ...(logprobs === undefined ? {} : { logprobs: reported }),
-      });
-
-      let start = performance.now();
-      let logits: Float32Array | undefined;
-      if (!signal?.aborted) logits = await session.prefill(promptIds.subarray(cached), signal);
-      prefillSeconds = (performance.now() - start) / 1000;
-
-      while (logits && !signal?.aborted) {
-        const id = sample(logits, before);
-        if (!ignoreEnd && ends.includes(id)) {
-          finishReason = 'stop';
-          break;
-        }
-        ids.push(id);
-        before.push(id);
-        const logprob = logprobs === undefined ? undefined : describe(logits, id, logprobs);
-        if (logprob) reported.push(logprob);
-        const certain = text.push(id);
-        yield { id, text: certain, ...(logprob && { logprob }) };
-        if (text.stopped) finishReason = 'stop';
-        else if (ids.length >= maxTokens || session.length >= engine.context)
-          finishReason = 'length';
-        if (finishReason !== 'abort') break;
-
-        start = performance.now();
-        logits = await session.decode(id);
-        decodeSeconds += (performance.now() - start) / 1000;
-        decodeSteps++;
-        usage.add(await session.usage());
-      }
-      const rest = text.end();
-      if (rest) yield { id: ids[ids.length - 1], text: rest };
-    } catch (error) {
-      failed = true;
-      if (!signal?.aborted || error instanceof EngineError) {
-        this.#fail(error);
-        throw error;
-      }
-    } finally {
-      if (finish) this.#settle(from.end(finish(), failed));
-    }
-  }
-}
-
-const rate = (count: number, seconds: number): number => (seconds > 0 ? count / seconds : 0);
-
-function describe(logits: Float32Array, id: number, count: number): LogProbability {
-  return {
-    id,
-    logprob: logProbability(logits, id),
-    top: Array.from(likeliest(logits, count), (other) => ({
-      id: other,
-      logprob: logProbability(logits, other),
-    })),
-  };
 }

@@ -1,5 +1,6 @@
 import type { Chat, ChatResult } from '../../engine/chat.ts';
-import type { Generation, GenerateOptions } from '../../engine/generate.ts';
+import type { GenerateOptions } from '../../engine/generate.ts';
+import type { Generation } from '../../engine/generation.ts';
 import { EngineError } from '../../errors.ts';
 import { type Io, note, write } from '../io.ts';
 import { percent, rate } from '../layout.ts';
