@@ -76,6 +76,13 @@ static constexpr Kernel kernels[] = {
     weight_gradient::kernel,
 };
 
+static constexpr bool commands_have_room() {
+  for (const Kernel& kernel : kernels)
+    if (kernel.operands.count > max_operands || kernel.params.count > max_params) return false;
+  return true;
+}
+static_assert(commands_have_room(), "max_operands or max_params of tensor.h is too small");
+
 #define DEJAVU_NAME(x) DEJAVU_TEXT(x)
 
 extern const KernelTable table;
