@@ -55,7 +55,10 @@ export interface GenerateOptions extends SamplingOptions {
   readonly policy?: KVPolicy;
 }
 
-/** One generated id and the text that became certain with it. */
+/**
+ * One generated id and the text that became certain with it. Text that was held back to the end comes in a last
+ * piece, with the latest id again.
+ */
 export interface Piece {
   readonly id: number;
   readonly text: string;

@@ -40,7 +40,7 @@ const patience = 32;
  *
  * - Jobs run in the order they were asked for; jobs of one text always do.
  * - A row waits for nobody, but everyone who waits with a row of the same method joins its step. A step begins
- *   when those of the step before have had the chance to ask again, without any timer: rows of texts that are
+ *   when those who just got something have had the chance to ask again, without any timer: rows of texts that are
  *   decoded at the same time stay together, and a row alone runs at once.
  * - Work in parts goes to the end of the line after each part, so rows and others' parts run between.
  * - A step that fails rejects its own rows; what waits is run all the same.
@@ -51,7 +51,7 @@ export class Turns<R extends Row, Result> {
   #running: readonly Job<R, Result>[] = [];
   #working = false;
   #asked = 0;
-  /** Texts of the latest step that have not asked again. */
+  /** Texts that got something and have not asked again. */
   readonly #returning = new Set<number>();
   #closed: { readonly reason: EngineError; readonly then: () => void } | undefined;
 
@@ -146,7 +146,7 @@ export class Turns<R extends Row, Result> {
     this.#working = false;
   }
 
-  /** Let those of the latest step ask again. */
+  /** Let those who got something ask again. */
   async #gather(): Promise<void> {
     for (let call = 0; call < patience && this.#returning.size > 0; call++) await Promise.resolve();
     this.#returning.clear();
@@ -171,7 +171,7 @@ export class Turns<R extends Row, Result> {
     try {
       const done = await part();
       this.#end();
-      if (done) job.resolve(undefined as Result);
+      if (done) this.#resolve(job, undefined as Result);
       else if (job.withdrawn) job.reject(job.withdrawn);
       else this.#queue.push(job);
     } catch (error) {
@@ -193,14 +193,16 @@ export class Turns<R extends Row, Result> {
     try {
       const results = fit.length ? await this.#rows.run(fit.map(({ row }) => row!)) : [];
       this.#end();
-      fit.forEach((job, i) => {
-        this.#returning.add(job.texts[0]);
-        job.resolve(results[i]);
-      });
+      fit.forEach((job, i) => this.#resolve(job, results[i]));
     } catch (error) {
       this.#end();
       for (const { reject } of fit) reject(error);
     }
+  }
+
+  #resolve({ texts, resolve }: Job<R, Result>, result: Result): void {
+    for (const text of texts) this.#returning.add(text);
+    resolve(result);
   }
 
   /** What ran is over: before anyone hears of it, so that whoever does may end the text. */
