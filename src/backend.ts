@@ -76,6 +76,8 @@ export interface Program {
 /** How to open a backend, and why it might not open. */
 export interface BackendFactory {
   readonly name: string;
+  /** For people, in a table of backends: what it runs on, and what it is for. */
+  readonly summary: string;
   /** Throws `BACKEND_UNAVAILABLE` with the reason; `BACKEND_OUTDATED` where what it has compiled is not this program's. */
   open(options: BackendOptions): Promise<Backend>;
 }

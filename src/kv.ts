@@ -72,6 +72,8 @@ export interface KVOptions {
 /** A policy by its name: what it takes, and what it makes of it. */
 export interface PolicyKind {
   readonly name: string;
+  /** For people, in a table of policies: which tokens of a text stay in the cache. */
+  readonly summary: string;
   readonly takes: readonly (keyof KVOptions)[];
   /** `context`: tokens the model sees at most. Options not taken are absent, others are whole numbers. */
   create(options: KVOptions, context: number): KVPolicy;

@@ -12,6 +12,8 @@ import type { Tensor } from './tensor.ts';
  */
 export interface Family<C = unknown> {
   readonly name: string;
+  /** For people, in a table of families: which models, and what sets them apart. */
+  readonly summary: string;
   /** Values of config.json's `model_type` this family reads. */
   readonly modelTypes: readonly string[];
   /** Check and translate a parsed config.json. Throws `BAD_CONFIG`. */

@@ -64,6 +64,8 @@ export interface MethodContext {
 
 export interface Method {
   readonly name: string;
+  /** For people, in a table of methods: which heads and neurons are computed for a token. */
+  readonly summary: string;
   /** `predictor`: cannot do without a predictor file. `counts`: needs one, or fixed densities. */
   readonly needs: 'nothing' | 'counts' | 'predictor';
   /** Where no share is given, keep as many as the predictor's calibration expects to. */

@@ -448,6 +448,7 @@ describe.skipIf(native.isas().length === 0)('the native backend', () => {
 it('says why the addon does not load, and auto passes on with that note', async () => {
   const missing = {
     name: 'native',
+    summary: 'has no addon',
     open: (options: object) => openNative(options, import.meta.dirname),
   };
   await expect(missing.open({})).rejects.toMatchObject({

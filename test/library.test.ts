@@ -130,6 +130,7 @@ test('a task of your own runs like ours, and unused options are refused', async 
   await using engine = await Engine.open(model);
   const first: Task = {
     name: 'first',
+    summary: 'half of what is scored',
     version: 3,
     uses: ['limit'],
     run: (_, { limit }) =>

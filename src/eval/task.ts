@@ -9,6 +9,8 @@ import type { Sparsity } from '../sparsity.ts';
 export interface Task {
   /** As lm-evaluation-harness calls it, where that has the same. */
   readonly name: string;
+  /** For people, in a table of tasks: what is measured. */
+  readonly summary: string;
   /** Raised whenever scores change. */
   readonly version: number;
   readonly uses: readonly (keyof TaskOptions)[];

@@ -9,4 +9,4 @@ export const full: KVPolicy = {
   positions: 'original',
 };
 
-export const fullKind: PolicyKind = { name: 'full', takes: [], create: () => full };
+export const fullKind: PolicyKind = { name: 'full', summary: 'all', takes: [], create: () => full };

@@ -14,6 +14,7 @@ const observing = 32;
  */
 export const snapkv: PolicyKind = {
   name: 'snapkv',
+  summary: 'what the last 32 queries look at, by neighbourhoods (SnapKV, arXiv 2404.14469)',
   takes: ['sinks', 'recent', 'budget'],
   create: ({ sinks = 0, recent = observing, budget }, context) => ({
     name: 'snapkv',

@@ -10,6 +10,8 @@ import { defaultBudget } from './parts/budget.ts';
  */
 export const streaming: PolicyKind = {
   name: 'streaming',
+  summary:
+    'the first `sinks` (4) and the last `recent` (StreamingLLM, arXiv 2309.17453); a text may go on past the context, but not with learned positions',
   takes: ['sinks', 'recent', 'budget'],
   create: ({ sinks = 4, recent, budget }, context) => ({
     name: 'streaming',

@@ -10,6 +10,7 @@ import { defaultBudget } from './parts/budget.ts';
  */
 export const tova: PolicyKind = {
   name: 'tova',
+  summary: 'what the latest query looks at (TOVA, arXiv 2401.06104)',
   takes: ['sinks', 'recent', 'budget'],
   create: ({ sinks = 0, recent = 0, budget }, context) => ({
     name: 'tova',

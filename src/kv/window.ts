@@ -7,6 +7,8 @@ import { defaultBudget } from './parts/budget.ts';
  */
 export const window: PolicyKind = {
   name: 'window',
+  summary:
+    'the last `recent`; a text may go on past the context, but quality breaks when the first tokens leave',
   takes: ['recent', 'budget'],
   create: ({ recent, budget }, context) => ({
     name: 'window',

@@ -43,6 +43,7 @@ const activation = 'geluTanh';
 /** BLOOM (arXiv 2211.05100): ALiBi, and a norm after the embedding. */
 export const bloom: Family<Config> = {
   name: 'bloom',
+  summary: 'BLOOM: ALiBi, a norm after the embedding',
   modelTypes: ['bloom'],
   config: readConfig,
 

@@ -83,6 +83,7 @@ function readConfig(json: unknown) {
  */
 export const falcon: Family<Config> = {
   name: 'falcon',
+  summary: 'Falcon 7B, 40B, 180B and RW: one key for all heads or for groups, attention and MLP side by side; RW: ALiBi',
   modelTypes: ['falcon'],
   config: readConfig,
 

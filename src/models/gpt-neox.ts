@@ -45,6 +45,7 @@ function readConfig(json: unknown) {
 /** GPT-NeoX (arXiv 2204.06745) and Pythia: partial rotary, parallel or sequential residual. */
 export const gptNeoX: Family<Config> = {
   name: 'gpt_neox',
+  summary: 'GPT-NeoX, Pythia: partial rotary; attention and MLP side by side, or not',
   modelTypes: ['gpt_neox'],
   config: readConfig,
 

@@ -39,6 +39,7 @@ function readConfig(json: unknown) {
 /** GPT-2 (Radford et al. 2019): learned positions; checkpoints have one input a row. */
 export const gpt2: Family<Config> = {
   name: 'gpt2',
+  summary: 'GPT-2: learned positions',
   modelTypes: ['gpt2'],
   config: readConfig,
 

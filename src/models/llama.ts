@@ -13,7 +13,7 @@ const schema = z.object({
 /**
  * Llama (arXiv 2302.13971, 2407.21783) and what is published as it: SmolLM2, ReLU and ReGLU variants.
  */
-export const llama = llamaLike('llama', (json) => {
+export const llama = llamaLike('llama', 'Llama 1 to 3, SmolLM2, ReLU and ReGLU variants: rotary (linear, Llama 3 and YaRN scaling), grouped keys, gated MLP', (json) => {
   const { attention_bias: bias, mlp_bias: mlp, ...fields } = parseConfig(schema, json);
   return llamaConfig(fields, {
     biases: { qkv: bias, out: bias, mlp },

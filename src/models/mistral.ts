@@ -9,7 +9,7 @@ const schema = z.object({
 });
 
 /** Mistral (arXiv 2310.06825): Llama whose attention may see a window alone. */
-export const mistral = llamaLike('mistral', (json) => {
+export const mistral = llamaLike('mistral', 'Mistral: as Llama, with a sliding window', (json) => {
   const { sliding_window: window, ...fields } = parseConfig(schema, json);
   return llamaConfig(fields, {
     biases: { qkv: false, out: false, mlp: false },

@@ -64,6 +64,7 @@ const activation = 'gelu';
  */
 export const mpt: Family<Config> = {
   name: 'mpt',
+  summary: 'MPT: ALiBi; queries, keys and values clipped, queries and keys normed, if configured',
   modelTypes: ['mpt'],
   config: readConfig,
 

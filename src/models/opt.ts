@@ -47,6 +47,7 @@ const positionOffset = 2;
 /** OPT (arXiv 2205.01068): learned positions; norms before (or, in 350m, after) each half of a block. */
 export const opt: Family<Config> = {
   name: 'opt',
+  summary: 'OPT, all sizes: learned positions; ReLU',
   modelTypes: ['opt'],
   config: readConfig,
 

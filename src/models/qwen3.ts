@@ -11,7 +11,7 @@ const schema = z.object({
 });
 
 /** Qwen3 (arXiv 2505.09388): Llama that norms queries and keys of each head. */
-export const qwen3 = llamaLike('qwen3', (json) => {
+export const qwen3 = llamaLike('qwen3', 'Qwen3: as Llama, with norms of queries and keys; windows by layer', (json) => {
   const { attention_bias: bias, ...fields } = parseConfig(schema, json);
   return llamaConfig(fields, {
     biases: { qkv: bias, out: bias, mlp: false },

@@ -10,19 +10,43 @@ const knows = { followsPredictor: false, guesses: false } as const;
 
 /** Every method there is. */
 export const methods: readonly Method[] = [
-  { name: 'dense', needs: 'nothing', ...knows, create: () => dense },
-  { name: 'exact', needs: 'nothing', ...knows, create: () => exact },
+  { name: 'dense', summary: 'all', needs: 'nothing', ...knows, create: () => dense },
+  {
+    name: 'exact',
+    summary:
+      'all; what follows a zero activation is skipped: the same result, fewer bytes where there is ReLU',
+    needs: 'nothing',
+    ...knows,
+    create: () => exact,
+  },
   {
     name: 'predictor',
+    summary:
+      'those that trained low-rank predictors ask for, one block ahead (`maxLoss` or `recall`)',
     needs: 'predictor',
     followsPredictor: false,
     guesses: true,
     create: predictor,
   },
-  { name: 'oracle', needs: 'counts', followsPredictor: true, guesses: false, create: oracle },
-  { name: 'random', needs: 'counts', followsPredictor: true, guesses: true, create: random },
+  {
+    name: 'oracle',
+    summary: 'those that truly contribute most: the ceiling, and slower than dense',
+    needs: 'counts',
+    followsPredictor: true,
+    guesses: false,
+    create: oracle,
+  },
+  {
+    name: 'random',
+    summary: 'as many, at random: the floor',
+    needs: 'counts',
+    followsPredictor: true,
+    guesses: true,
+    create: random,
+  },
   {
     name: 'static',
+    summary: 'always those that contributed most over the training text',
     needs: 'predictor',
     followsPredictor: true,
     guesses: true,

@@ -158,7 +158,7 @@ describe.skipIf(!existsSync(path.join(release, 'dejavu.node')))('an addon of oth
       message: expect.stringMatching(/other sources than native\/src.*npm run native/) as string,
     };
     await expect(opens()).rejects.toMatchObject(refusal);
-    const stale = { name: 'native', open: opens };
+    const stale = { name: 'native', summary: 'stale', open: opens };
     await expect(firstThatOpens([stale, reference], {})).rejects.toMatchObject(refusal);
 
     rmSync(added);

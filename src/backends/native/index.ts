@@ -190,6 +190,7 @@ export const native: BackendFactory & {
   isas(): readonly string[];
 } = {
   name: 'native',
+  summary: 'compiled kernels (AVX-512, AVX2, NEON, plain) on all cores: the fast one',
   open: (options) => openNative(options),
   isas() {
     try {

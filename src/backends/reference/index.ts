@@ -122,5 +122,6 @@ function hostView(
 
 export const reference: BackendFactory = {
   name: 'reference',
+  summary: 'plain TypeScript, everywhere: slow, and the definition of right',
   open: () => Promise.resolve(new ReferenceBackend()),
 };

@@ -13,6 +13,7 @@ const version = 1;
  */
 export const perplexity: Task = {
   name: 'perplexity',
+  summary: 'how well a text is predicted, in overlapping windows; also bits a byte',
   version,
   uses: ['text', 'limit', 'window', 'stride'],
   async run(engine, options, run) {

@@ -19,6 +19,8 @@ const version = 1;
  */
 export const streamPerplexity: Task = {
   name: 'stream-perplexity',
+  summary:
+    'perplexity, time and memory over one text that never ends, token by token as `kv` lets the model see it',
   version,
   uses: ['text', 'limit', 'bucket', 'rows'],
   hasCurve: true,

@@ -67,9 +67,11 @@ export function llamaConfig(fields: Fields, differences: Differences): LlamaLike
 /** RMS norms, rotary, grouped queries and a gated MLP, one after the other: Llama's block. */
 export const llamaLike = (
   name: string,
+  summary: string,
   config: (json: unknown) => LlamaLike,
 ): Family<LlamaLike> => ({
   name,
+  summary,
   modelTypes: [name],
   config,
 
