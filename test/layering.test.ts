@@ -17,7 +17,7 @@ interface Layer {
   readonly rule: string;
 }
 
-const ground = ['errors', 'tensor', 'float16'];
+const ground = ['errors', 'tensor', 'float16', 'schema'];
 /** In a line: each imports only those before it. */
 const contracts = [
   ...['op', 'program', 'backend', 'selector', 'kv', 'model', 'predictor', 'sparsity', 'source'],
@@ -33,6 +33,7 @@ const layers: Readonly<Record<string, Layer>> = {
   ...Object.fromEntries(contracts.map((name) => [`${name}.ts`, contract])),
   // The names of activations are a type that families, operations and configurations share.
   'model.ts': { ...contract, may: [...contract.may, 'ops'] },
+  schema: { may: [], rule: 'schema imports nothing.' },
   errors: { may: [], rule: 'errors imports nothing.' },
   float16: { may: [], rule: 'float16 imports nothing.' },
   tensor: { may: ['errors'], rule: 'tensor imports nothing but errors.' },

@@ -1,9 +1,10 @@
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import { EngineError } from '../errors.ts';
 import { f32, hostTensor } from '../rows.ts';
 import type { Description } from '../model.ts';
 import type { HostTensor } from '../op.ts';
 import { type PredictorFile, predictorTypes, type SitePredictor, siteType } from '../predictor.ts';
+import { checked } from '../schema.ts';
 import type { Site } from '../selector.ts';
 import type { Source } from '../source.ts';
 import { byteLength, rowBytes } from '../tensor.ts';
@@ -18,22 +19,22 @@ const formatName = 'dejavu-predictor';
 const formatVersion = '1';
 
 const sites: readonly Site[] = ['neurons', 'heads'];
-const share = z.number().min(0).max(1);
-const site = <T extends z.ZodType>(value: T) => z.object({ neurons: value, heads: value });
+const share = z.number().check(z.minimum(0), z.maximum(1));
+const site = <T extends z.ZodMiniType>(value: T) => z.object({ neurons: value, heads: value });
 
 const provenance = z.object({
   modelHash: z.string(),
-  modelSample: z.string().optional(),
+  modelSample: z.optional(z.string()),
   family: z.string(),
   textHash: z.string(),
-  tokens: z.int().nonnegative(),
-  heldOutTokens: z.int().nonnegative(),
-  seed: z.int().nonnegative(),
-  rank: z.int().positive(),
-  ranks: z.array(z.int().positive()),
+  tokens: z.int().check(z.nonnegative()),
+  heldOutTokens: z.int().check(z.nonnegative()),
+  seed: z.int().check(z.nonnegative()),
+  rank: z.int().check(z.positive()),
+  ranks: z.array(z.int().check(z.positive())),
   type: z.enum(predictorTypes),
-  steps: z.int().nonnegative(),
-  batch: z.int().positive(),
+  steps: z.int().check(z.nonnegative()),
+  batch: z.int().check(z.positive()),
 });
 const curve = z.array(
   z.object({
@@ -46,19 +47,24 @@ const curve = z.array(
 );
 const points = z.array(
   z.object({
-    maxLoss: z.number().nonnegative(),
+    maxLoss: z.number().check(z.nonnegative()),
     loss: z.number(),
     thresholds: z.array(
-      z.object({ neurons: z.number().optional(), heads: z.number().optional() }).transform((t) => ({
-        neurons: t.neurons,
-        heads: t.heads,
-      })),
+      z.pipe(
+        z.object({ neurons: z.optional(z.number()), heads: z.optional(z.number()) }),
+        z.transform((t) => ({
+          neurons: t.neurons,
+          heads: t.heads,
+        })),
+      ),
     ),
     densities: z.array(site(share)),
-    unions: z.array(z.object({ rows: z.int().min(2), neurons: z.array(share) })).optional(),
+    unions: z.optional(
+      z.array(z.object({ rows: z.int().check(z.minimum(2)), neurons: z.array(share) })),
+    ),
   }),
 );
-const curves = z.array(z.object({ neurons: curve.optional(), heads: curve.optional() }));
+const curves = z.array(z.object({ neurons: z.optional(curve), heads: z.optional(curve) }));
 
 /** The bytes of a predictor file, part by part. */
 export function encodePredictor(file: PredictorFile): Iterable<Uint8Array> {
@@ -105,14 +111,14 @@ export async function readPredictor(source: Source, model: Description): Promise
       `${formatName} version ${formatVersion}`,
     );
 
-  const parse = <T extends z.ZodType>(key: string, schema: T): z.infer<T> => {
+  const parse = <T extends z.ZodMiniType>(key: string, schema: T): z.infer<T> => {
     let json: unknown;
     try {
       json = JSON.parse(metadata[key] ?? '');
     } catch {
       throw refuse(`metadata.${key} is not JSON`, 'JSON');
     }
-    const result = schema.safeParse(json);
+    const result = checked(schema, json);
     if (result.success) return result.data;
     const [issue] = result.error.issues;
     throw refuse(`metadata.${key}.${issue.path.join('.')}: ${issue.message}`, 'a complete record');

@@ -1,9 +1,10 @@
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import type { Backend } from '../backend.ts';
 import { EngineError } from '../errors.ts';
 import { rowReader } from '../rows.ts';
 import type { WeightSpec } from '../model.ts';
 import type { HostTensor } from '../op.ts';
+import { checked } from '../schema.ts';
 import {
   byteLength,
   formatOf,
@@ -99,9 +100,9 @@ export function readAbout(
     );
   if (method === undefined || source === undefined || !/^[0-9a-f]{64}$/.test(source))
     throw fail(`method is ${method}, source ${source}`, 'a name and a SHA-256');
-  let dtypes: z.ZodSafeParseResult<Record<string, WeightType>>;
+  let dtypes: ReturnType<typeof checked<typeof types>>;
   try {
-    dtypes = types.safeParse(JSON.parse(metadata.dtypes ?? ''));
+    dtypes = checked(types, JSON.parse(metadata.dtypes ?? ''));
   } catch {
     throw fail('dtypes is not JSON', 'a type by name');
   }

@@ -1,10 +1,10 @@
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import type { Family } from '../model.ts';
 import { embed } from '../ops/embed.ts';
 import type { Tensor } from '../tensor.ts';
 import { alibiSlopes, slopesName, slopesOf } from './parts/alibi.ts';
 import { attentionBlock } from './parts/attention.ts';
-import { count, endIds, headSize, layerCount, parseConfig, refuse } from './parts/config.ts';
+import { count, endIds, flag, headSize, layerCount, parseConfig, positive, refuse } from './parts/config.ts';
 import { embeddingName, logitsOf } from './parts/head.ts';
 import { mlp } from './parts/mlp.ts';
 import { namedNorm } from './parts/norm.ts';
@@ -12,18 +12,18 @@ import { WeightList } from './parts/weights.ts';
 
 /** Sizes have the names of transformers, or those of the first published checkpoints. */
 const schema = z.object({
-  hidden_size: count.optional(),
-  n_embed: count.optional(),
-  n_layer: layerCount.optional(),
-  num_hidden_layers: layerCount.optional(),
-  n_head: count.optional(),
-  num_attention_heads: count.optional(),
-  n_inner: z.null('the MLP is four times as wide as the hidden state').optional(),
+  hidden_size: z.optional(count),
+  n_embed: z.optional(count),
+  n_layer: z.optional(layerCount),
+  num_hidden_layers: z.optional(layerCount),
+  n_head: z.optional(count),
+  num_attention_heads: z.optional(count),
+  n_inner: z.optional(z.null('the MLP is four times as wide as the hidden state')),
   vocab_size: count,
-  seq_length: count.default(2048),
-  layer_norm_epsilon: z.number().positive().default(1e-5),
-  apply_residual_connection_post_layernorm: z.boolean().default(false),
-  tie_word_embeddings: z.boolean().default(true),
+  seq_length: z._default(count, 2048),
+  layer_norm_epsilon: z._default(positive, 1e-5),
+  apply_residual_connection_post_layernorm: flag(false),
+  tie_word_embeddings: flag(true),
   eos_token_id: endIds,
 });
 

@@ -1,18 +1,10 @@
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import type { Family } from '../model.ts';
 import { embed } from '../ops/embed.ts';
 import type { Tensor } from '../tensor.ts';
 import { alibiSlopes, slopesName, slopesOf } from './parts/alibi.ts';
 import { attentionBlock } from './parts/attention.ts';
-import {
-  activation,
-  count,
-  endIds,
-  headSize,
-  layerCount,
-  parseConfig,
-  refuse,
-} from './parts/config.ts';
+import { activation, count, endIds, flag, headSize, layerCount, parseConfig, positive, refuse } from './parts/config.ts';
 import { embeddingName, logitsOf } from './parts/head.ts';
 import { mlp } from './parts/mlp.ts';
 import { namedNorm } from './parts/norm.ts';
@@ -29,22 +21,22 @@ import { WeightList } from './parts/weights.ts';
 const schema = z.object({
   ...ropeFields,
   hidden_size: count,
-  ffn_hidden_size: count.nullish(),
+  ffn_hidden_size: z.nullish(count),
   num_hidden_layers: layerCount,
   num_attention_heads: count,
-  num_kv_heads: count.nullish(),
+  num_kv_heads: z.nullish(count),
   vocab_size: count,
-  max_position_embeddings: count.default(2048),
-  activation: activation.default('gelu'),
-  layer_norm_epsilon: z.number().positive().default(1e-5),
-  alibi: z.boolean().default(false),
-  attn_implementation: z.string().nullish(),
-  bias: z.boolean().default(false),
-  multi_query: z.boolean().default(true),
-  parallel_attn: z.boolean().default(true),
-  new_decoder_architecture: z.boolean().default(false),
-  num_ln_in_parallel_attn: z.int().min(1).max(2).nullish(),
-  tie_word_embeddings: z.boolean().default(true),
+  max_position_embeddings: z._default(count, 2048),
+  activation: z._default(activation, 'gelu'),
+  layer_norm_epsilon: z._default(positive, 1e-5),
+  alibi: flag(false),
+  attn_implementation: z.nullish(z.string()),
+  bias: flag(false),
+  multi_query: flag(true),
+  parallel_attn: flag(true),
+  new_decoder_architecture: flag(false),
+  num_ln_in_parallel_attn: z.nullish(z.int().check(z.minimum(1), z.maximum(2))),
+  tie_word_embeddings: flag(true),
   eos_token_id: endIds,
 });
 

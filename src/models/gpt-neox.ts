@@ -1,8 +1,8 @@
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import type { Family } from '../model.ts';
 import { embed } from '../ops/embed.ts';
 import { attentionBlock } from './parts/attention.ts';
-import { activation, count, endIds, headSize, layerCount, parseConfig } from './parts/config.ts';
+import { activation, count, endIds, flag, headSize, layerCount, parseConfig, positive } from './parts/config.ts';
 import { embeddingName, logitsOf } from './parts/head.ts';
 import { mlp } from './parts/mlp.ts';
 import { namedNorm } from './parts/norm.ts';
@@ -24,11 +24,11 @@ const schema = z.object({
   num_attention_heads: count,
   vocab_size: count,
   max_position_embeddings: count,
-  hidden_act: activation.default('gelu'),
-  layer_norm_eps: z.number().positive().default(1e-5),
-  use_parallel_residual: z.boolean().default(true),
-  attention_bias: z.boolean().default(true),
-  tie_word_embeddings: z.boolean().default(false),
+  hidden_act: z._default(activation, 'gelu'),
+  layer_norm_eps: z._default(positive, 1e-5),
+  use_parallel_residual: flag(true),
+  attention_bias: flag(true),
+  tie_word_embeddings: flag(false),
   eos_token_id: endIds,
 });
 

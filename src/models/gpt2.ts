@@ -1,9 +1,9 @@
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import type { Family } from '../model.ts';
 import { embed } from '../ops/embed.ts';
 import type { Tensor } from '../tensor.ts';
 import { attentionBlock } from './parts/attention.ts';
-import { activation, count, endIds, headSize, layerCount, parseConfig } from './parts/config.ts';
+import { activation, count, endIds, flag, headSize, layerCount, parseConfig, positive } from './parts/config.ts';
 import { embeddingName, logitsOf } from './parts/head.ts';
 import { mlp } from './parts/mlp.ts';
 import { namedNorm } from './parts/norm.ts';
@@ -11,17 +11,17 @@ import { WeightList } from './parts/weights.ts';
 
 const schema = z.object({
   n_embd: count,
-  n_inner: count.nullish(),
+  n_inner: z.nullish(count),
   n_layer: layerCount,
   n_head: count,
-  n_positions: count.default(1024),
+  n_positions: z._default(count, 1024),
   vocab_size: count,
-  activation_function: activation.default('geluTanh'),
-  layer_norm_epsilon: z.number().positive().default(1e-5),
-  scale_attn_weights: z.boolean().default(true),
-  scale_attn_by_inverse_layer_idx: z.boolean().default(false),
-  add_cross_attention: z.literal(false, 'attention to another text is not computed').optional(),
-  tie_word_embeddings: z.boolean().default(true),
+  activation_function: z._default(activation, 'geluTanh'),
+  layer_norm_epsilon: z._default(positive, 1e-5),
+  scale_attn_weights: flag(true),
+  scale_attn_by_inverse_layer_idx: flag(false),
+  add_cross_attention: z.optional(z.literal(false, 'attention to another text is not computed')),
+  tie_word_embeddings: flag(true),
   eos_token_id: endIds,
 });
 

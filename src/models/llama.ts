@@ -1,13 +1,13 @@
-import * as z from 'zod';
-import { count, parseConfig } from './parts/config.ts';
+import * as z from 'zod/mini';
+import { count, flag, parseConfig } from './parts/config.ts';
 import { llamaConfig, llamaFields, llamaLike } from './parts/llama-like.ts';
 
 const schema = z.object({
   ...llamaFields,
-  max_position_embeddings: count.default(2048),
-  attention_bias: z.boolean().default(false),
-  mlp_bias: z.boolean().default(false),
-  sliding_window: z.null('this family attends to all tokens').optional(),
+  max_position_embeddings: z._default(count, 2048),
+  attention_bias: flag(false),
+  mlp_bias: flag(false),
+  sliding_window: z.optional(z.null('this family attends to all tokens')),
 });
 
 /**

@@ -1,11 +1,11 @@
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import { count, parseConfig } from './parts/config.ts';
 import { llamaConfig, llamaFields, llamaLike } from './parts/llama-like.ts';
 
 const schema = z.object({
   ...llamaFields,
-  num_key_value_heads: count.nullable().default(8),
-  sliding_window: count.nullable().default(4096),
+  num_key_value_heads: z._default(z.nullable(count), 8),
+  sliding_window: z._default(z.nullable(count), 4096),
 });
 
 /** Mistral (arXiv 2310.06825): Llama whose attention may see a window alone. */

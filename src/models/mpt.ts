@@ -1,42 +1,42 @@
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import type { Family } from '../model.ts';
 import { embed } from '../ops/embed.ts';
 import type { Tensor } from '../tensor.ts';
 import { alibiSlopes, slopesName, slopesOf } from './parts/alibi.ts';
 import { attentionBlock } from './parts/attention.ts';
-import { count, endIds, headSize, layerCount, parseConfig, refuse } from './parts/config.ts';
+import { count, endIds, flag, headSize, layerCount, parseConfig, positive, refuse } from './parts/config.ts';
 import { embeddingName, logitsOf } from './parts/head.ts';
 import { mlp } from './parts/mlp.ts';
 import { namedNorm } from './parts/norm.ts';
 import { WeightList } from './parts/weights.ts';
 
 const attentionSchema = z.object({
-  attn_type: z.literal('multihead_attention').optional(),
-  alibi: z.literal(true, 'only ALiBi tells positions apart here').optional(),
-  alibi_bias_max: z.number().positive().default(8),
-  clip_qkv: z.number().min(0).nullish(),
-  qk_ln: z.boolean().default(false),
-  softmax_scale: z.number().positive().nullish(),
-  prefix_lm: z.literal(false, 'a prefix that sees itself whole is not computed').optional(),
-  attn_uses_sequence_id: z.literal(false, 'texts side by side are not computed').optional(),
-  rope: z.literal(false, 'rotary embedding is not computed in this family').optional(),
-  sliding_window_size: z.literal(-1, 'attention in windows is not computed here').optional(),
+  attn_type: z.optional(z.literal('multihead_attention')),
+  alibi: z.optional(z.literal(true, 'only ALiBi tells positions apart here')),
+  alibi_bias_max: z._default(positive, 8),
+  clip_qkv: z.nullish(z.number().check(z.minimum(0))),
+  qk_ln: flag(false),
+  softmax_scale: z.nullish(positive),
+  prefix_lm: z.optional(z.literal(false, 'a prefix that sees itself whole is not computed')),
+  attn_uses_sequence_id: z.optional(z.literal(false, 'texts side by side are not computed')),
+  rope: z.optional(z.literal(false, 'rotary embedding is not computed in this family')),
+  sliding_window_size: z.optional(z.literal(-1, 'attention in windows is not computed here')),
 });
 
 const schema = z.object({
   d_model: count,
-  expansion_ratio: z.number().positive().default(4),
+  expansion_ratio: z._default(positive, 4),
   n_layers: layerCount,
   n_heads: count,
   vocab_size: count,
-  max_seq_len: count.default(2048),
-  layer_norm_epsilon: z.number().positive().default(1e-5),
-  norm_type: z.enum(['low_precision_layernorm', 'layernorm']).optional(),
-  no_bias: z.boolean().default(true),
-  logit_scale: z.null('logits are not scaled').optional(),
-  attn_config: attentionSchema.nullish().transform((given) => given ?? attentionSchema.parse({})),
-  ffn_config: z.object({ ffn_type: z.literal('mptmlp').optional() }).nullish(),
-  tie_word_embeddings: z.boolean().default(true),
+  max_seq_len: z._default(count, 2048),
+  layer_norm_epsilon: z._default(positive, 1e-5),
+  norm_type: z.optional(z.enum(['low_precision_layernorm', 'layernorm'])),
+  no_bias: flag(true),
+  logit_scale: z.optional(z.null('logits are not scaled')),
+  attn_config: z.pipe(z.nullish(attentionSchema), z.transform((given) => given ?? attentionSchema.parse({}))),
+  ffn_config: z.nullish(z.object({ ffn_type: z.optional(z.literal('mptmlp')) })),
+  tie_word_embeddings: flag(true),
   eos_token_id: endIds,
 });
 

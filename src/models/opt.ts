@@ -1,10 +1,10 @@
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import type { Family } from '../model.ts';
 import { embed } from '../ops/embed.ts';
 import { linear } from '../ops/linear.ts';
 import type { Tensor } from '../tensor.ts';
 import { attentionBlock } from './parts/attention.ts';
-import { activation, count, endIds, headSize, layerCount, parseConfig } from './parts/config.ts';
+import { activation, count, endIds, flag, headSize, layerCount, parseConfig } from './parts/config.ts';
 import { embeddingName, logitsOf } from './parts/head.ts';
 import { mlp } from './parts/mlp.ts';
 import { namedNorm } from './parts/norm.ts';
@@ -17,13 +17,13 @@ const schema = z.object({
   num_attention_heads: count,
   vocab_size: count,
   max_position_embeddings: count,
-  word_embed_proj_dim: count.optional(),
-  activation_function: activation.default('relu'),
-  do_layer_norm_before: z.boolean().default(true),
-  _remove_final_layer_norm: z.boolean().default(false),
-  enable_bias: z.boolean().default(true),
-  layer_norm_elementwise_affine: z.boolean().default(true),
-  tie_word_embeddings: z.boolean().default(true),
+  word_embed_proj_dim: z.optional(count),
+  activation_function: z._default(activation, 'relu'),
+  do_layer_norm_before: flag(true),
+  _remove_final_layer_norm: flag(false),
+  enable_bias: flag(true),
+  layer_norm_elementwise_affine: flag(true),
+  tie_word_embeddings: flag(true),
   eos_token_id: endIds,
 });
 

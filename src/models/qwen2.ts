@@ -1,4 +1,4 @@
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import { parseConfig } from './parts/config.ts';
 import { llamaConfig, llamaFields, llamaLike } from './parts/llama-like.ts';
 import { readWindows, windowFields } from './parts/windows.ts';

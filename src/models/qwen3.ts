@@ -1,13 +1,13 @@
-import * as z from 'zod';
-import { count, parseConfig } from './parts/config.ts';
+import * as z from 'zod/mini';
+import { count, flag, parseConfig } from './parts/config.ts';
 import { llamaConfig, llamaFields, llamaLike } from './parts/llama-like.ts';
 import { readWindows, windowFields } from './parts/windows.ts';
 
 const schema = z.object({
   ...llamaFields,
   ...windowFields,
-  head_dim: count.default(128),
-  attention_bias: z.boolean().default(false),
+  head_dim: z._default(count, 128),
+  attention_bias: flag(false),
 });
 
 /** Qwen3 (arXiv 2505.09388): Llama that norms queries and keys of each head. */

@@ -1,20 +1,27 @@
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import { EngineError } from '../errors.ts';
+import { checked } from '../schema.ts';
 
-const vocabulary = z.record(z.string(), z.int().min(0));
+const vocabulary = z.record(z.string(), z.int().check(z.minimum(0)));
 
 /** A special token: its text, or an object that holds it. */
-const special = z
-  .union([z.string(), z.object({ content: z.string() }).transform(({ content }) => content)])
-  .nullish();
+const special = z.nullish(
+  z.union([
+    z.string(),
+    z.pipe(
+      z.object({ content: z.string() }),
+      z.transform(({ content }) => content),
+    ),
+  ]),
+);
 
 /** transformers' GPT2Tokenizer takes these where a configuration says nothing. */
 const settings = z.object({
-  add_prefix_space: z.boolean().default(false),
-  add_bos_token: z.boolean().default(false),
-  bos_token: special.default('<|endoftext|>'),
-  eos_token: special.default('<|endoftext|>'),
-  unk_token: special.default('<|endoftext|>'),
+  add_prefix_space: z._default(z.boolean(), false),
+  add_bos_token: z._default(z.boolean(), false),
+  bos_token: z._default(special, '<|endoftext|>'),
+  eos_token: z._default(special, '<|endoftext|>'),
+  unk_token: z._default(special, '<|endoftext|>'),
   pad_token: special,
 });
 
@@ -25,7 +32,7 @@ export function byteLevelTokenizer(
   config: unknown,
   where: string,
 ): unknown {
-  const parsed = z.object({ vocab: vocabulary, config: settings }).safeParse({ vocab, config });
+  const parsed = checked(z.object({ vocab: vocabulary, config: settings }), { vocab, config });
   if (!parsed.success)
     throw new EngineError(
       'NO_TOKENIZER',

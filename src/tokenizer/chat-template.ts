@@ -6,7 +6,7 @@ import {
   tokenize,
   type Value,
 } from '@huggingface/jinja';
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import { EngineError } from '../errors.ts';
 
 /** One turn of a conversation; templates may read other fields too, such as tool calls. */
@@ -50,25 +50,37 @@ const limits = {
   range: 10_000,
 };
 
-const special = z
-  .union([z.string(), z.object({ content: z.string() }).transform(({ content }) => content)])
-  .nullish()
-  .catch(undefined);
-const templates = z
-  .union([
-    z.string(),
-    z
-      .array(z.object({ name: z.string(), template: z.string() }))
-      .transform((all) => (all.find(({ name }) => name === 'default') ?? all[0])?.template),
-  ])
-  .nullish()
-  .catch(undefined);
-const settings = z
-  .looseObject({
+const special = z.catch(
+  z.nullish(
+    z.union([
+      z.string(),
+      z.pipe(
+        z.object({ content: z.string() }),
+        z.transform(({ content }) => content),
+      ),
+    ]),
+  ),
+  undefined,
+);
+const templates = z.catch(
+  z.nullish(
+    z.union([
+      z.string(),
+      z.pipe(
+        z.array(z.object({ name: z.string(), template: z.string() })),
+        z.transform((all) => (all.find(({ name }) => name === 'default') ?? all[0])?.template),
+      ),
+    ]),
+  ),
+  undefined,
+);
+const settings = z.catch(
+  z.looseObject({
     chat_template: templates,
     ...{ bos_token: special, eos_token: special, pad_token: special, unk_token: special },
-  })
-  .catch({});
+  }),
+  {},
+);
 
 /** The template that a tokenizer_config.json names. */
 export function readChatTemplate(config: unknown, where: string): ChatTemplate | undefined {

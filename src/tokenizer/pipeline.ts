@@ -1,4 +1,5 @@
-import * as z from 'zod';
+import * as z from 'zod/mini';
+import { checked } from '../schema.ts';
 import { type AddedToken, addedTokens, TokenFinder } from './steps/added-tokens.ts';
 import { type Broken, makeDecoder } from './steps/decoders.ts';
 import { makeModel, type Model } from './steps/models.ts';
@@ -15,7 +16,7 @@ export interface Pipeline {
 }
 
 const file = z.object({
-  added_tokens: addedTokens.default([]),
+  added_tokens: z._default(addedTokens, []),
   normalizer: z.unknown(),
   pre_tokenizer: z.unknown(),
   model: z.unknown(),
@@ -25,7 +26,7 @@ const file = z.object({
 
 /** Make the steps of a parsed tokenizer.json. Throws an `Error` that names the step which cannot be made. */
 export function makePipeline(json: unknown): Pipeline {
-  const parsed = file.safeParse(json);
+  const parsed = checked(file, json);
   if (!parsed.success) throw new Error(z.prettifyError(parsed.error).replaceAll('\n', ' '));
   const { added_tokens: added, ...steps } = parsed.data;
   const normalize = makeNormalizer(steps.normalizer) ?? ((text: Normal) => text);

@@ -1,5 +1,6 @@
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import { EngineError } from '../errors.ts';
+import { checked } from '../schema.ts';
 import {
   bpe,
   type Piece,
@@ -12,20 +13,24 @@ import {
 
 /** What LlamaTokenizer takes from tokenizer_config.json beside the model. */
 const settings = z.object({
-  add_bos_token: z.boolean().default(true),
-  add_eos_token: z.boolean().default(false),
-  added_tokens_decoder: z
-    .record(
-      z.string().regex(/^\d{1,7}$/),
-      z.object({ content: z.string().min(1), special: z.boolean().default(false) }),
-    )
-    .default({}),
+  add_bos_token: z._default(z.boolean(), true),
+  add_eos_token: z._default(z.boolean(), false),
+  added_tokens_decoder: z._default(
+    z.record(
+      z.string().check(z.regex(/^\d{1,7}$/)),
+      z.object({
+        content: z.string().check(z.minLength(1)),
+        special: z._default(z.boolean(), false),
+      }),
+    ),
+    {},
+  ),
 });
 
 /** The tokenizer.json that a tokenizer.model stands for. Throws `NO_TOKENIZER`. */
 export function sentencePieceJson(bytes: Uint8Array, config: unknown, where: string): unknown {
   const { pieces, options, model, beginId, endId } = readSentencePiece(bytes, where);
-  const parsed = settings.safeParse(config);
+  const parsed = checked(settings, config);
   if (!parsed.success)
     throw new EngineError(
       'NO_TOKENIZER',

@@ -1,17 +1,19 @@
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import { EngineError } from '../../errors.ts';
 import type { Activation } from '../../ops/activation.ts';
+import { checked } from '../../schema.ts';
 
 /** Reading of config.json, as transformers 4 and 5 write it. */
 
 /** A width, a count: bounded, so that a wrong one is refused and not allocated. */
-export const count = z.int().min(1).max(2 ** 24);
-export const layerCount = z.int().min(1).max(4096);
+export const count = z.int().check(z.minimum(1), z.maximum(2 ** 24));
+/** A switch that may be absent. */
+export const flag = (otherwise: boolean) => z._default(z.boolean(), otherwise);
+export const positive = z.number().check(z.positive());
+export const layerCount = z.int().check(z.minimum(1), z.maximum(4096));
 /** `eos_token_id`: one id, several, or none. */
-export const endIds = z
-  .union([z.int().min(0), z.array(z.int().min(0))])
-  .nullish()
-  .transform((ids) => (typeof ids === 'number' ? [ids] : (ids ?? [])));
+export const endIds = z.pipe(z.nullish(z
+  .union([z.int().check(z.minimum(0)), z.array(z.int().check(z.minimum(0)))])), z.transform((ids) => (typeof ids === 'number' ? [ids] : (ids ?? []))));
 
 /** transformers' names of activations this engine computes. */
 const activationNames: Readonly<Record<string, Activation>> = {
@@ -25,7 +27,7 @@ const activationNames: Readonly<Record<string, Activation>> = {
   swish: 'silu',
 };
 
-export const activation = z.string().transform((name, context) => {
+export const activation = z.pipe(z.string(), z.transform((name, context) => {
   if (Object.hasOwn(activationNames, name)) return activationNames[name];
   context.issues.push({
     code: 'custom',
@@ -33,16 +35,16 @@ export const activation = z.string().transform((name, context) => {
     message: `${JSON.stringify(name)} is none of ${Object.keys(activationNames).join(', ')}`,
   });
   return z.NEVER;
-});
+}));
 
 /** What would change the computation in any family and is not done. */
 const unsupported = z.object({
-  quantization_config: z.null('quantized checkpoints are not read').optional(),
+  quantization_config: z.optional(z.null('quantized checkpoints are not read')),
 });
 
 /** Parse a config.json. Throws `BAD_CONFIG`, naming every field that is wrong. */
-export function parseConfig<S extends z.ZodType>(schema: S, json: unknown): z.output<S> {
-  const result = unsupported.and(schema).safeParse(json);
+export function parseConfig<S extends z.ZodMiniType>(schema: S, json: unknown): z.output<S> {
+  const result = checked(z.intersection(unsupported, schema), json);
   if (result.success) return result.data;
   const faults = result.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`);
   throw new EngineError(

@@ -1,9 +1,9 @@
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import type { Family } from '../../model.ts';
 import { embed } from '../../ops/embed.ts';
 import type { Tensor } from '../../tensor.ts';
 import { attentionBlock } from './attention.ts';
-import { activation, count, endIds, headSize, layerCount, refuse } from './config.ts';
+import { activation, count, endIds, flag, headSize, layerCount, positive, refuse } from './config.ts';
 import { embeddingName, logitsOf } from './head.ts';
 import { mlp } from './mlp.ts';
 import { namedNorm } from './norm.ts';
@@ -24,17 +24,17 @@ export const llamaFields = {
   intermediate_size: count,
   num_hidden_layers: layerCount,
   num_attention_heads: count,
-  num_key_value_heads: count.nullish(),
-  head_dim: count.nullish(),
+  num_key_value_heads: z.nullish(count),
+  head_dim: z.nullish(count),
   vocab_size: count,
   max_position_embeddings: count,
-  hidden_act: activation.default('silu'),
-  rms_norm_eps: z.number().positive().default(1e-6),
-  tie_word_embeddings: z.boolean().default(false),
+  hidden_act: z._default(activation, 'silu'),
+  rms_norm_eps: z._default(positive, 1e-6),
+  tie_word_embeddings: flag(false),
   eos_token_id: endIds,
 };
 
-type Fields = z.output<z.ZodObject<typeof llamaFields>>;
+type Fields = z.output<z.ZodMiniObject<typeof llamaFields>>;
 
 /** Where the descendants differ. */
 interface Differences {

@@ -1,4 +1,4 @@
-import * as z from 'zod';
+import * as z from 'zod/mini';
 
 /** What a scaling stretches: rotary embedding of R elements of a head, trained on `context` positions. */
 export interface Stretched {
@@ -15,19 +15,19 @@ export interface Frequencies {
   readonly scale: number;
 }
 
-interface Scaling<S extends z.ZodRawShape> {
+interface Scaling<S extends z.core.$ZodShape> {
   readonly fields: S;
-  of(given: z.output<z.ZodObject<S>>, rope: Stretched): Frequencies;
+  of(given: z.output<z.ZodMiniObject<S>>, rope: Stretched): Frequencies;
 }
 
-const scaling = <S extends z.ZodRawShape>(fields: S, of: Scaling<S>['of']) => ({
+const scaling = <S extends z.core.$ZodShape>(fields: S, of: Scaling<S>['of']) => ({
   fields: z.object(fields),
   of: (given: unknown, rope: Stretched): Frequencies =>
-    of(given as z.output<z.ZodObject<S>>, rope),
+    of(given as z.output<z.ZodMiniObject<S>>, rope),
 });
 
-const positive = z.number().positive();
-const optional = positive.nullish();
+const positive = z.number().check(z.positive());
+const optional = z.nullish(positive);
 
 /** Each angle, by its index and by what it is without scaling. */
 const each = ({ theta, size }: Stretched, angle: (plain: number, i: number) => number) =>
@@ -47,7 +47,7 @@ export const scalings = {
       factor: positive,
       low_freq_factor: positive,
       high_freq_factor: positive,
-      original_max_position_embeddings: z.int().positive(),
+      original_max_position_embeddings: z.int().check(z.positive()),
     },
     (by, rope) => ({
       frequencies: each(rope, (plain) => {
@@ -66,13 +66,13 @@ export const scalings = {
   yarn: scaling(
     {
       factor: optional,
-      original_max_position_embeddings: z.int().positive().nullish(),
+      original_max_position_embeddings: z.nullish(z.int().check(z.positive())),
       attention_factor: optional,
-      mscale: z.number().nullish(),
-      mscale_all_dim: z.number().nullish(),
+      mscale: z.nullish(z.number()),
+      mscale_all_dim: z.nullish(z.number()),
       beta_fast: optional,
       beta_slow: optional,
-      truncate: z.boolean().nullish(),
+      truncate: z.nullish(z.boolean()),
     },
     (by, rope) => {
       const original = by.original_max_position_embeddings ?? rope.context;

@@ -1,20 +1,20 @@
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import type { Rotation } from '../../kv.ts';
 import type { Weights } from '../../model.ts';
-import { refuse } from './config.ts';
+import { positive, refuse } from './config.ts';
 import { type Frequencies, scalings } from './rope-scaling.ts';
 
 /** Fields of config.json that describe rotary embedding, in all the places they have been kept. */
 export const ropeFields = {
-  rope_theta: z.number().positive().optional(),
-  rotary_emb_base: z.number().positive().optional(),
-  partial_rotary_factor: z.number().positive().max(1).optional(),
-  rotary_pct: z.number().positive().max(1).optional(),
-  rope_scaling: z.record(z.string(), z.unknown()).nullish(),
-  rope_parameters: z.record(z.string(), z.unknown()).nullish(),
+  rope_theta: z.optional(positive),
+  rotary_emb_base: z.optional(positive),
+  partial_rotary_factor: z.optional(z.number().check(z.positive(), z.maximum(1))),
+  rotary_pct: z.optional(z.number().check(z.positive(), z.maximum(1))),
+  rope_scaling: z.nullish(z.record(z.string(), z.unknown())),
+  rope_parameters: z.nullish(z.record(z.string(), z.unknown())),
 };
 
-type RopeFields = z.output<z.ZodObject<typeof ropeFields>>;
+type RopeFields = z.output<z.ZodMiniObject<typeof ropeFields>>;
 
 export interface Rope {
   readonly theta: number;

@@ -1,12 +1,12 @@
-import * as z from 'zod';
-import { count, refuse } from './config.ts';
+import * as z from 'zod/mini';
+import { count, flag, refuse } from './config.ts';
 
 /** Fields of config.json that say which layers attend in a window, as the Qwen families have them. */
 export const windowFields = {
-  use_sliding_window: z.boolean().default(false),
-  sliding_window: count.nullable().default(4096),
-  max_window_layers: z.int().min(0).default(28),
-  layer_types: z.array(z.enum(['full_attention', 'sliding_attention'])).nullish(),
+  use_sliding_window: flag(false),
+  sliding_window: z._default(z.nullable(count), 4096),
+  max_window_layers: z._default(z.int().check(z.minimum(0)), 28),
+  layer_types: z.nullish(z.array(z.enum(['full_attention', 'sliding_attention']))),
 };
 
 /**
@@ -14,7 +14,7 @@ export const windowFields = {
  * `layer_types` names those that do.
  */
 export function readWindows(
-  c: z.output<z.ZodObject<typeof windowFields>> & { readonly num_hidden_layers: number },
+  c: z.output<z.ZodMiniObject<typeof windowFields>> & { readonly num_hidden_layers: number },
 ): number[] {
   const { layer_types: types, num_hidden_layers: layers } = c;
   if (types && types.length !== layers)

@@ -1,12 +1,12 @@
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import { space, word } from './patterns.ts';
 
-const flag = z.boolean().default(false);
+const flag = z._default(z.boolean(), false);
 
 /** Tokens that a text is divided by before anything else happens to it. */
 export const addedTokens = z.array(
   z.object({
-    id: z.int().min(0),
+    id: z.int().check(z.minimum(0)),
     content: z.string(),
     /** It is no part of a longer word. */
     single_word: flag,

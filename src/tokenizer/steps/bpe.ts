@@ -1,24 +1,28 @@
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import { namesOfBytes } from './bytes.ts';
 import type { Model } from './models.ts';
 
-const text = z.string().nullish();
-const flag = z.boolean().default(false);
+const text = z.nullish(z.string());
+const flag = z._default(z.boolean(), false);
 const merge = z.union([
   z.tuple([z.string(), z.string()]),
-  z.string().transform((line, context): [string, string] => {
-    const parts = line.split(' ');
-    if (parts.length === 2) return [parts[0], parts[1]];
-    context.addIssue({
-      code: 'custom',
-      message: `${JSON.stringify(line)} is no merge of two tokens`,
-    });
-    return z.NEVER;
-  }),
+  z.pipe(
+    z.string(),
+    z.transform((line, context): [string, string] => {
+      const parts = line.split(' ');
+      if (parts.length === 2) return [parts[0], parts[1]];
+      context.issues.push({
+        code: 'custom',
+        input: line,
+        message: `${JSON.stringify(line)} is no merge of two tokens`,
+      });
+      return z.NEVER;
+    }),
+  ),
 ]);
 
 export const bpeFields = {
-  vocab: z.record(z.string(), z.int().min(0)),
+  vocab: z.record(z.string(), z.int().check(z.minimum(0))),
   merges: z.array(merge),
   unk_token: text,
   fuse_unk: flag,
@@ -28,9 +32,9 @@ export const bpeFields = {
   end_of_word_suffix: text,
   /** Of a tokenizer.model: what is merged need not be a token, as long as what comes of it is one. */
   sentencepiece: flag,
-  dropout: z
-    .literal(0, 'merges that are left out by chance give a text other ids each time')
-    .nullish(),
+  dropout: z.nullish(
+    z.literal(0, 'merges that are left out by chance give a text other ids each time'),
+  ),
 };
 
 /** What a piece is made of: an id of the vocabulary, or a text that is in none. */
@@ -40,7 +44,7 @@ type Symbol = number | string;
  * Byte-pair encoding (arXiv 1508.07909): the neighbours that were merged first in training are merged first, the leftmost
  * of equals, until no two of them make a token.
  */
-export function bpe(fields: z.output<z.ZodObject<typeof bpeFields>>): Model {
+export function bpe(fields: z.output<z.ZodMiniObject<typeof bpeFields>>): Model {
   const { unk_token: unknown, byte_fallback, ignore_merges, fuse_unk } = fields;
   const prefix = fields.continuing_subword_prefix ?? '';
   const suffix = fields.end_of_word_suffix ?? '';

@@ -1,4 +1,5 @@
-import * as z from 'zod';
+import * as z from 'zod/mini';
+import { checked } from '../../schema.ts';
 
 /** How one kind of a step of tokenizer.json is read and made; `T` is what runs. */
 export interface Component<T> {
@@ -6,12 +7,12 @@ export interface Component<T> {
 }
 
 /** A component whose fields are checked before it is made; what is not declared is not looked at. */
-export const component = <S extends z.ZodRawShape, T>(
+export const component = <S extends z.core.$ZodShape, T>(
   fields: S,
-  make: (fields: z.output<z.ZodObject<S>>) => T,
+  make: (fields: z.output<z.ZodMiniObject<S>>) => T,
 ): Component<T> => ({
   make(json) {
-    const parsed = z.object(fields).safeParse(json);
+    const parsed = checked(z.object(fields), json);
     if (!parsed.success) throw new Error(z.prettifyError(parsed.error).replaceAll('\n', ' '));
     return make(parsed.data);
   },

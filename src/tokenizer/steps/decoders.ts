@@ -1,4 +1,4 @@
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import { byteOfCharacter } from './bytes.ts';
 import { type Component, component, makeOf } from './component.ts';
 import { pattern, replaced } from './patterns.ts';
@@ -24,12 +24,14 @@ const cleanUp = (text: string): string =>
     .replaceAll(" 're", "'re");
 
 const flag = z.boolean();
-const count = z.int().min(0);
-const character = z.string().refine((text) => Array.from(text).length === 1, 'one character');
+const count = z.int().check(z.minimum(0));
+const character = z
+  .string()
+  .check(z.refine((text) => Array.from(text).length === 1, 'one character'));
 
 /** Every decoder of tokenizer.json. */
 const decoders = (broken: Broken): Readonly<Record<string, Component<Decoder>>> => ({
-  BPEDecoder: component({ suffix: z.string().default('</w>') }, ({ suffix }) =>
+  BPEDecoder: component({ suffix: z._default(z.string(), '</w>') }, ({ suffix }) =>
     each((token, i, n) => token.replaceAll(suffix, i === n - 1 ? '' : ' ')),
   ),
   ByteFallback: component({}, () => (tokens) => fromBytes(tokens, broken)),
@@ -44,9 +46,9 @@ const decoders = (broken: Broken): Readonly<Record<string, Component<Decoder>>> 
   }),
   CTC: component(
     {
-      pad_token: z.string().default('<pad>'),
-      word_delimiter_token: z.string().default('|'),
-      cleanup: flag.default(true),
+      pad_token: z._default(z.string(), '<pad>'),
+      word_delimiter_token: z._default(z.string(), '|'),
+      cleanup: z._default(flag, true),
     },
     ({ pad_token, word_delimiter_token, cleanup }) =>
       (tokens) =>
@@ -61,9 +63,9 @@ const decoders = (broken: Broken): Readonly<Record<string, Component<Decoder>>> 
   Fuse: component({}, () => (tokens) => [tokens.join('')]),
   Metaspace: component(
     {
-      replacement: character.default('▁'),
-      prepend_scheme: z.enum(['always', 'first', 'never']).optional(),
-      add_prefix_space: flag.optional(),
+      replacement: z._default(character, '▁'),
+      prepend_scheme: z.optional(z.enum(['always', 'first', 'never'])),
+      add_prefix_space: z.optional(flag),
     },
     ({ replacement, prepend_scheme, add_prefix_space = true }) => {
       const scheme = prepend_scheme ?? (add_prefix_space ? 'always' : 'never');
@@ -91,7 +93,7 @@ const decoders = (broken: Broken): Readonly<Record<string, Component<Decoder>>> 
     });
   }),
   WordPiece: component(
-    { prefix: z.string().default('##'), cleanup: flag.default(true) },
+    { prefix: z._default(z.string(), '##'), cleanup: z._default(flag, true) },
     ({ prefix, cleanup }) =>
       each((token, i) => {
         const joined =

@@ -1,4 +1,4 @@
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import { bpe, bpeFields, byId } from './bpe.ts';
 import { type Component, component, makeOf } from './component.ts';
 import { unigram, unigramFields } from './unigram.ts';
@@ -13,7 +13,7 @@ export interface Model {
   tokenize(piece: string): (number | string)[];
 }
 
-const vocab = z.record(z.string(), z.int().min(0));
+const vocab = z.record(z.string(), z.int().check(z.minimum(0)));
 
 /** Every model of tokenizer.json. */
 const models: Readonly<Record<string, Component<Model>>> = {
@@ -30,9 +30,9 @@ const models: Readonly<Record<string, Component<Model>>> = {
   WordPiece: component(
     {
       vocab,
-      unk_token: z.string().default('[UNK]'),
-      continuing_subword_prefix: z.string().default('##'),
-      max_input_chars_per_word: z.int().min(0).default(100),
+      unk_token: z._default(z.string(), '[UNK]'),
+      continuing_subword_prefix: z._default(z.string(), '##'),
+      max_input_chars_per_word: z._default(z.int().check(z.minimum(0)), 100),
     },
     ({ vocab, unk_token, continuing_subword_prefix, max_input_chars_per_word }) => {
       const ids = new Map(Object.entries(vocab));

@@ -1,4 +1,4 @@
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import { spellBytes } from './bytes.ts';
 import { type Component, component, makeOf } from './component.ts';
 import { partsOf, pattern, replaced, space } from './patterns.ts';
@@ -94,7 +94,7 @@ const normalizers: Readonly<Record<string, Component<Normalizer>>> = {
     {
       clean_text: flag,
       handle_chinese_chars: flag,
-      strip_accents: flag.nullish(),
+      strip_accents: z.nullish(flag),
       lowercase: flag,
     },
     bert,

@@ -1,5 +1,5 @@
 import { toRegExp } from 'oniguruma-to-es';
-import * as z from 'zod';
+import * as z from 'zod/mini';
 
 /** Unicode's White_Space, as Rust and Oniguruma have `\s`; JavaScript's has U+FEFF and lacks U+0085. */
 export const space = '\\p{White_Space}';
@@ -8,13 +8,14 @@ export const space = '\\p{White_Space}';
 export const word = '[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}]';
 
 /** A pattern of tokenizer.json: a text as it is, or a regular expression of Oniguruma. */
-export const pattern = z
-  .union([z.object({ String: z.string() }), z.object({ Regex: z.string() })])
-  .transform((given) =>
+export const pattern = z.pipe(
+  z.union([z.object({ String: z.string() }), z.object({ Regex: z.string() })]),
+  z.transform((given) =>
     'String' in given
       ? new RegExp(given.String.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&'), 'gu')
       : compile(given.Regex),
-  );
+  ),
+);
 
 /**
  * The same pattern for JavaScript: other classes of characters, `^` and `$` of lines, possessive repeats.

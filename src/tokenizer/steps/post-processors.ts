@@ -1,4 +1,4 @@
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import { type Component, component, makeOf } from './component.ts';
 
 /** Puts a text's special tokens around its ids. */
@@ -11,7 +11,7 @@ const part = z.union([
   z.object({ SpecialToken: z.object({ id: z.string() }) }),
   z.object({ Sequence: z.object({ id: z.enum(['A', 'B']) }) }),
 ]);
-const named = z.tuple([z.string(), z.int().min(0)]);
+const named = z.tuple([z.string(), z.int().check(z.minimum(0))]);
 
 /** Every post-processor of tokenizer.json; what they say of two texts and of offsets is not used. */
 const postProcessors = (lookup: Lookup): Readonly<Record<string, Component<PostProcessor>>> => ({
@@ -21,7 +21,10 @@ const postProcessors = (lookup: Lookup): Readonly<Record<string, Component<PostP
   TemplateProcessing: component(
     {
       single: z.array(part),
-      special_tokens: z.record(z.string(), z.object({ ids: z.array(z.int().min(0)) })).default({}),
+      special_tokens: z._default(
+        z.record(z.string(), z.object({ ids: z.array(z.int().check(z.minimum(0))) })),
+        {},
+      ),
     },
     ({ single, special_tokens }) => {
       const parts = single.map((part) => {

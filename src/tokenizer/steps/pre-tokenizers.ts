@@ -1,4 +1,4 @@
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import { spellBytes } from './bytes.ts';
 import { type Component, component, makeOf } from './component.ts';
 import {
@@ -48,7 +48,9 @@ const words = new RegExp(
 );
 
 const flag = z.boolean();
-const character = z.string().refine((text) => Array.from(text).length === 1, 'one character');
+const character = z
+  .string()
+  .check(z.refine((text) => Array.from(text).length === 1, 'one character'));
 
 /** Every pre-tokenizer of tokenizer.json but UnicodeScripts, whose table of scripts is an old one. */
 const preTokenizers: Readonly<Record<string, Component<PreTokenizer>>> = {
@@ -60,7 +62,7 @@ const preTokenizers: Readonly<Record<string, Component<PreTokenizer>>> = {
     return (piece) => atSpaces(piece).flatMap(atMarks);
   }),
   ByteLevel: component(
-    { add_prefix_space: flag.default(true), use_regex: flag.default(true) },
+    { add_prefix_space: z._default(flag, true), use_regex: z._default(flag, true) },
     ({ add_prefix_space, use_regex }) =>
       (piece) => {
         const text =
@@ -75,19 +77,23 @@ const preTokenizers: Readonly<Record<string, Component<PreTokenizer>>> = {
   Digits: component({ individual_digits: flag }, ({ individual_digits }) =>
     byCharacter(numeric, individual_digits ? 'Isolated' : 'Contiguous'),
   ),
-  FixedLength: component({ length: z.int().min(1).default(5) }, ({ length }) => (piece) => {
-    const characters = Array.from(piece.text);
-    const parts: string[] = [];
-    for (let i = 0; i < characters.length; i += length)
-      parts.push(characters.slice(i, i + length).join(''));
-    return piecesOf(parts, piece);
-  }),
+  FixedLength: component(
+    { length: z._default(z.int().check(z.minimum(1)), 5) },
+    ({ length }) =>
+      (piece) => {
+        const characters = Array.from(piece.text);
+        const parts: string[] = [];
+        for (let i = 0; i < characters.length; i += length)
+          parts.push(characters.slice(i, i + length).join(''));
+        return piecesOf(parts, piece);
+      },
+  ),
   Metaspace: component(
     {
-      replacement: character.default('▁'),
-      prepend_scheme: z.enum(['always', 'first', 'never']).optional(),
-      add_prefix_space: flag.optional(),
-      split: flag.default(true),
+      replacement: z._default(character, '▁'),
+      prepend_scheme: z.optional(z.enum(['always', 'first', 'never'])),
+      add_prefix_space: z.optional(flag),
+      split: z._default(flag, true),
     },
     ({ replacement, prepend_scheme, add_prefix_space = true, split }) => {
       const scheme = prepend_scheme ?? (add_prefix_space ? 'always' : 'never');
@@ -103,7 +109,7 @@ const preTokenizers: Readonly<Record<string, Component<PreTokenizer>>> = {
       };
     },
   ),
-  Punctuation: component({ behavior: z.enum(behaviors).default('Isolated') }, ({ behavior }) =>
+  Punctuation: component({ behavior: z._default(z.enum(behaviors), 'Isolated') }, ({ behavior }) =>
     byCharacter(punctuation, behavior),
   ),
   Sequence: component({ pretokenizers: z.array(z.unknown()) }, ({ pretokenizers }) => {
@@ -117,7 +123,7 @@ const preTokenizers: Readonly<Record<string, Component<PreTokenizer>>> = {
     return (piece) => steps.reduce((pieces, step) => pieces.flatMap(step), [piece]);
   }),
   Split: component(
-    { pattern, behavior: z.enum(behaviors), invert: flag.default(false) },
+    { pattern, behavior: z.enum(behaviors), invert: z._default(flag, false) },
     ({ pattern, behavior, invert }) =>
       dividing((text) => {
         const parts = partsOf(text, pattern);

@@ -1,16 +1,16 @@
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import { spelled } from './bpe.ts';
 import type { Model } from './models.ts';
 
 export const unigramFields = {
-  vocab: z.array(z.tuple([z.string(), z.number()])).min(1),
-  unk_id: z.int().min(0).nullish(),
-  byte_fallback: z.boolean().default(false),
+  vocab: z.array(z.tuple([z.string(), z.number()])).check(z.minLength(1)),
+  unk_id: z.nullish(z.int().check(z.minimum(0))),
+  byte_fallback: z._default(z.boolean(), false),
   /**
    * Of a tokenizer.model alone: ids of pieces that texts are not compared with; sums of scores are
    * those of 32 bits.
    */
-  sentencepiece: z.object({ unmatched: z.array(z.number()) }).optional(),
+  sentencepiece: z.optional(z.object({ unmatched: z.array(z.number()) })),
 };
 
 /**
@@ -18,7 +18,7 @@ export const unigramFields = {
  * algorithm); of equal ways to a place, the one whose last piece is longest. A character that is no piece
  * may stand alone, for 10 less than the lowest score: as its UTF-8 bytes, or, with its like around it, as the unknown token.
  */
-export function unigram(fields: z.output<z.ZodObject<typeof unigramFields>>): Model {
+export function unigram(fields: z.output<z.ZodMiniObject<typeof unigramFields>>): Model {
   const { vocab, unk_id, byte_fallback, sentencepiece } = fields;
   const round = sentencepiece ? Math.fround : (x: number): number => x;
   const unmatched = new Set(sentencepiece?.unmatched);
