@@ -1,4 +1,4 @@
-import type { Recording } from './program.ts';
+import type { Command, Recording } from './program.ts';
 import type { DType, Role, Tensor } from './tensor.ts';
 
 /**
@@ -8,15 +8,38 @@ import type { DType, Role, Tensor } from './tensor.ts';
  * the event loop: `run` resolves when the program is done, `read` when the bytes are here. Only one
  * program runs at a time; a second `run` waits for the first. Host code must not write to or read
  * tensors that a running program uses.
+ *
+ * A sum, from beginning to end:
+ *
+ *     const x = backend.allocate('f32', [1, 4], 'state');
+ *     const g = new Recorder();
+ *     const y = g.keep(add(g, x, x));
+ *     const program = await backend.compile(g.finish());
+ *     backend.write(x, Float32Array.of(1, 2, 3, 4));
+ *     await backend.run(program);
+ *     const [bytes] = await backend.read([y], program); // 2, 4, 6, 8
+ *
+ * Memory that runs out later. Where a device tells only afterwards that memory could not be had, `allocate`
+ * returns a tensor all the same, and the next `compile`, `run` or `read`, whatever it is of, rejects with
+ * `OUT_OF_MEMORY`, saying how many bytes of what role were asked for. So `read([])` resolves once all that
+ * was allocated before is known to be there. A device that is lost makes all of them reject, with
+ * `BACKEND_UNAVAILABLE`.
  */
 export interface Backend extends AsyncDisposable {
   readonly name: string;
   readonly info: BackendInfo;
 
-  /** Why this backend cannot run an op on weights of this type; undefined when it can. */
-  refuses(op: string, weights?: DType): string | undefined;
+  /** What its kernels can be given. */
+  readonly limits: BackendLimits;
 
-  /** Zeroed memory that lives until `free` or the backend's end. Throws `OUT_OF_MEMORY`. */
+  /**
+   * Why this backend cannot run a command that is within its limits, as half a sentence: `no kernel computes
+   * with f16`. Undefined when it can. It sees the operands that are there, their types and shapes, and the
+   * parameters; none of them needs memory. `refusals` (backends/expect.ts) asks for a whole recording.
+   */
+  refuses(command: Command): string | undefined;
+
+  /** Zeroed memory that lives until `free` or the backend's end. Throws `OUT_OF_MEMORY`, at once or later (above). */
   allocate(dtype: DType, shape: readonly number[], role: Role): Tensor;
   free(tensor: Tensor): void;
 
@@ -33,18 +56,37 @@ export interface Backend extends AsyncDisposable {
     role: Role,
   ): Tensor | undefined;
 
-  /** Copy bytes into a tensor; as many as the tensor has. */
+  /**
+   * Copy bytes into a tensor, as many as it has; throws `INTERNAL` for another number. A view may begin at any
+   * row, so at any even byte: what lies beside it stays.
+   */
   write(tensor: Tensor, bytes: ArrayBufferView): void;
 
-  /** A copy of a tensor's bytes. For scratch tensors: `program` is the one that keeps them. */
-  read(tensor: Tensor, program?: Program): Promise<Uint8Array<ArrayBuffer>>;
+  /**
+   * Copies of the bytes of several tensors, in their order, in one go: where reading waits for a device, that is
+   * once. For scratch tensors: `program` is the one that keeps them; throws `INTERNAL` where it does not.
+   */
+  read(tensors: readonly Tensor[], program?: Program): Promise<Uint8Array<ArrayBuffer>[]>;
 
-  /** Prepare a recording for running; allocates its scratch arena. */
+  /**
+   * Prepare a recording for running. Where its scratch tensors lie is the backend's choice; `placeScratch`
+   * makes one arena of them. Rejects with `BACKEND_REFUSES` and every reason where `refusals` has any.
+   */
   compile(recording: Recording): Promise<Program>;
   run(program: Program): Promise<void>;
 
   /** Run, and tell where the time went. Absent: nothing is measured. */
   time?(program: Program): Promise<RunTimes>;
+}
+
+export interface BackendLimits {
+  /** Operands of one command that are there, at most; a kernel may have to bind each. `Infinity`: any number. */
+  readonly operands: number;
+  /**
+   * Bytes: a view (`slice`) that a kernel is given begins at a multiple of this within its tensor. Other views are
+   * refused, never copied behind the scenes. 1 where kernels take any address, or offsets as numbers.
+   */
+  readonly alignment: number;
 }
 
 /** Where the time of one run went. */
@@ -70,6 +112,8 @@ export interface BackendInfo {
 /** A compiled recording. Release it when it will not run again. */
 export interface Program {
   readonly recording: Recording;
+  /** Memory that it keeps for its scratch tensors. */
+  readonly scratchBytes: number;
   release(): void;
 }
 

@@ -24,6 +24,7 @@ export const errorCodes = {
   NO_PREDICTOR: { status: 1, meaning: 'the method needs a predictor file and there is none' },
   BACKEND_UNAVAILABLE: { status: 1, meaning: 'the backend asked for does not work here' },
   BACKEND_OUTDATED: { status: 1, meaning: 'the compiled backend is not that of this program' },
+  BACKEND_REFUSES: { status: 1, meaning: 'the backend has no kernel for what the work needs' },
   OUT_OF_MEMORY: { status: 1, meaning: 'the work needs more memory than is available' },
   VERIFY_FAILED: { status: 1, meaning: 'outputs differ from the reference beyond the tolerance' },
   HUB_UNREACHABLE: {

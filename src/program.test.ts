@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { addOp } from './ops/elementwise.ts';
-import { type Command, Recorder, type Recording } from './program.ts';
+import { type Command, placeScratch, Recorder, type Recording } from './program.ts';
 import { baseOf, byteLength, reshape, slice, type Storage, type Tensor } from './tensor.ts';
 
 /** One step of a random recording: which tensors it adds, and where the sum goes. */
@@ -112,9 +112,11 @@ describe('stages', () => {
 });
 
 describe('scratch', () => {
+  const alignment = 256;
+
   /** Each scratch tensor's place in memory, and the stages in which it must be there. */
   function lives(recording: Recording, kept: ReadonlySet<Tensor>) {
-    return [...recording.scratch].map(([tensor, offset]) => {
+    return [...placeScratch(recording, alignment).offsets].map(([tensor, offset]) => {
       const used = recording.stages.flatMap((stage, i) =>
         stage.some((command) => uses(command).some(({ at }) => at === tensor)) ? [i] : [],
       );
@@ -131,15 +133,16 @@ describe('scratch', () => {
     fc.assert(
       fc.property(steps, (input) => {
         const { commands, recording, kept } = record(input);
+        const arena = placeScratch(recording, alignment);
         const bases = new Set(
           commands.flatMap(({ operands }) =>
             Object.values(operands).flatMap((t) => (t && !t.storage ? [baseOf(t)] : [])),
           ),
         );
-        expect(new Set(recording.scratch.keys())).toEqual(bases);
+        expect(new Set(arena.offsets.keys())).toEqual(bases);
         for (const { begin, end } of lives(recording, kept)) {
-          expect(begin % 64).toBe(0);
-          expect(end).toBeLessThanOrEqual(recording.scratchBytes);
+          expect(begin % alignment).toBe(0);
+          expect(end).toBeLessThanOrEqual(arena.bytes);
         }
       }),
     );
@@ -168,7 +171,7 @@ describe('scratch', () => {
       g.record(addOp, { a: y, b: y, y: next }, {});
       y = next;
     }
-    expect(g.finish().scratchBytes).toBe(2 * 4 * columns * 4);
+    expect(placeScratch(g.finish(), 64).bytes).toBe(2 * 4 * columns * 4);
   });
 
   it('cannot be kept where nothing writes it', () => {

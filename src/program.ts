@@ -12,13 +12,23 @@ export interface Command {
 /**
  * A recorded sequence of ops, planned once and run many times: a decode step is recorded for the first
  * token and replayed for the others, with tokens and positions changed in place.
+ *
+ * What `z = relu(x · up) + x · down` becomes, where `x` has memory of its own and `up` and `down` are weights:
+ *
+ *     stages: [
+ *       [ linear { x, w: up, y: a } { activation: relu },  linear { x, w: down, y: b } ],
+ *       [ add { a, b, y: z } ],
+ *     ]
+ *     kept: { z }
+ *
+ * `a`, `b` and `z` are scratch: they have no memory until a backend compiles the recording and places them
+ * (`placeScratch`). The two products may run side by side.
  */
 export interface Recording {
   /** Commands of one stage do not depend on one another; stages run in order. */
   readonly stages: readonly (readonly Command[])[];
-  /** Byte offset of each scratch tensor's memory in one arena. */
-  readonly scratch: ReadonlyMap<Tensor, number>;
-  readonly scratchBytes: number;
+  /** Scratch tensors that may be read after a run: nothing else may take their memory. */
+  readonly kept: ReadonlySet<Tensor>;
 }
 
 /**
@@ -75,7 +85,13 @@ export class Recorder {
     const stageOf = assignStages(this.#commands);
     const stages: Command[][] = [];
     this.#commands.forEach((command, i) => (stages[stageOf[i]] ??= []).push(command));
-    return { stages, ...placeScratch(stages, this.#kept) };
+    const used = new Set(
+      this.#commands.flatMap(({ operands }) => Object.values(operands)).map((t) => t && baseOf(t)),
+    );
+    for (const tensor of this.#kept)
+      if (!used.has(tensor) && !tensor.storage)
+        throw new EngineError('INTERNAL', 'a kept tensor is written by no command');
+    return { stages, kept: this.#kept };
   }
 }
 
@@ -103,16 +119,19 @@ function assignStages(commands: readonly Command[]): number[] {
 /** What hazards are tracked by: one allocation, or one scratch tensor. */
 const memoryOf = (tensor: Tensor): object => tensor.storage ?? baseOf(tensor);
 
-const alignment = 64;
+/** Where scratch tensors lie in one piece of memory. */
+export interface Arena {
+  /** First byte of each, without its views. */
+  readonly offsets: ReadonlyMap<Tensor, number>;
+  readonly bytes: number;
+}
 
 /**
- * First fit of scratch tensors by the stages they live in. Tensors of overlapping stages never share
- * memory, so placement adds no dependency between commands that may run side by side.
+ * Places for the scratch tensors of a recording, each at a multiple of `alignment` bytes: first fit, by the
+ * stages they live in. Tensors of overlapping stages never share memory, so placement adds no dependency
+ * between commands that may run side by side. For backends that keep scratch in one arena.
  */
-function placeScratch(
-  stages: readonly (readonly Command[])[],
-  kept: ReadonlySet<Tensor>,
-): Pick<Recording, 'scratch' | 'scratchBytes'> {
+export function placeScratch({ stages, kept }: Recording, alignment: number): Arena {
   interface Life {
     tensor: Tensor;
     first: number;
@@ -138,12 +157,8 @@ function placeScratch(
           });
       }
   });
-  for (const tensor of kept)
-    if (!lives.has(tensor) && !tensor.storage)
-      throw new EngineError('INTERNAL', 'a kept tensor is written by no command');
-
   const placed: Life[] = [];
-  let scratchBytes = 0;
+  let bytes = 0;
   for (const life of [...lives.values()].sort((a, b) => b.bytes - a.bytes)) {
     const neighbours = placed
       .filter((other) => other.first <= life.last && life.first <= other.last)
@@ -153,7 +168,7 @@ function placeScratch(
       life.offset = Math.max(life.offset, other.offset + other.bytes);
     }
     placed.push(life);
-    scratchBytes = Math.max(scratchBytes, life.offset + life.bytes);
+    bytes = Math.max(bytes, life.offset + life.bytes);
   }
-  return { scratch: new Map(placed.map((life) => [life.tensor, life.offset])), scratchBytes };
+  return { offsets: new Map(placed.map((life) => [life.tensor, life.offset])), bytes };
 }

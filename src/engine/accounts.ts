@@ -82,11 +82,15 @@ export class Accounts {
     tallies.record(g, this.#counts);
   }
 
-  /** What the latest run did, of rows in these slots of the cache. */
-  async usage(backend: Backend, slots: Int32Array): Promise<StepUsage> {
+  /** u32: what a run counted. */
+  get counts(): Tensor {
+    return this.#counts!;
+  }
+
+  /** What a run did that counted so, of rows in these slots of the cache. */
+  usage(counts: Uint32Array, slots: Int32Array): StepUsage {
     const { description } = this.#model;
     const { layers } = description;
-    const counts = new Uint32Array((await backend.read(this.#counts!)).buffer);
     const bytes = { weights: 0, predictor: 0, kv: 0 };
     const matrices = matricesOf(description);
     const read = Object.fromEntries(matrices.map((matrix) => [matrix, new Float64Array(layers)]));

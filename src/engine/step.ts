@@ -81,6 +81,8 @@ export class StepProgram implements Disposable {
   #preparing: ReturnType<CacheStep['preparing']>;
   #slots = new Int32Array();
   #times: StepTimes | undefined;
+  /** What the latest run counted, once anything of it was read. */
+  #counts: Uint32Array | undefined;
 
   private constructor(backend: Backend, step: RecordedStep, program: Program) {
     this.#backend = backend;
@@ -109,7 +111,7 @@ export class StepProgram implements Disposable {
 
   /** Bytes of scratch it keeps for its runs. */
   get scratchBytes(): number {
-    return this.#program.recording.scratchBytes;
+    return this.#program.scratchBytes;
   }
 
   /** Run with T tokens at T positions of their texts. */
@@ -122,6 +124,7 @@ export class StepProgram implements Disposable {
       this.#backend.write(tensor, rows[name as RowInput]);
     if (expected && compared) this.#backend.write(compared, expected);
     this.#slots = rows.slots.slice();
+    this.#counts = undefined;
     if (timed && this.#backend.time) {
       const times = await this.#backend.time(this.#program);
       this.#times = stepTimes(this.#program.recording, times, this.#backend.info.threads);
@@ -165,26 +168,35 @@ export class StepProgram implements Disposable {
 
   /** Logits [T, V], or [1, V] where only the last row's were wanted. */
   logits(): Promise<Float32Array> {
-    return this.#floats(this.#step.forward.logits);
+    return this.#one(this.#step.forward.logits);
   }
 
   /** What the measure gave for each row [T], in nats. */
   measured(): Promise<Float32Array> {
-    return this.#floats(this.#step.measured!);
+    return this.#one(this.#step.measured!);
   }
 
   /** Hidden states as `Forward.hidden` has them, where they were kept. */
   hidden(): Promise<Float32Array[]> {
-    return Promise.all(this.#step.forward.hidden.map((tensor) => this.#floats(tensor)));
+    return this.#read(this.#step.forward.hidden);
   }
 
-  /** What the latest run read and computed. */
-  usage(): Promise<StepUsage> {
-    return this.#step.accounts.usage(this.#backend, this.#slots);
+  /** What the latest run read and computed; nothing is read for it where something else was read before. */
+  async usage(): Promise<StepUsage> {
+    if (!this.#counts) await this.#read([]);
+    return this.#step.accounts.usage(this.#counts!, this.#slots);
   }
 
-  async #floats(tensor: Tensor): Promise<Float32Array> {
-    return new Float32Array((await this.#backend.read(tensor, this.#program)).buffer);
+  async #one(tensor: Tensor): Promise<Float32Array> {
+    return (await this.#read([tensor]))[0];
+  }
+
+  /** Counts come along with whatever else is read: they are few, and waiting for a device twice takes long. */
+  async #read(tensors: readonly Tensor[]): Promise<Float32Array[]> {
+    const asked = [this.#step.accounts.counts, ...tensors];
+    const [counts, ...found] = await this.#backend.read(asked, this.#program);
+    this.#counts = new Uint32Array(counts.buffer);
+    return found.map((bytes) => new Float32Array(bytes.buffer));
   }
 
   [Symbol.dispose](): void {

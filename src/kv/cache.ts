@@ -256,7 +256,7 @@ export function createCache(
         throw new EngineError('INTERNAL', `there is no KV head ${head} of text ${text}`);
       if (!ledger)
         return Array.from({ length: kept }, (_, i) => (i < sinks ? i : length - kept + i));
-      const all = new Int32Array((await backend.read(ledger.positions)).buffer);
+      const all = new Int32Array((await backend.read([ledger.positions]))[0].buffer);
       const first = (text * kvHeads + head) * slots;
       return Array.from(all.subarray(first, first + kept)).sort((a, b) => a - b);
     },

@@ -52,7 +52,7 @@ async function errorOf(work: Promise<unknown>): Promise<EngineError> {
 
 /** Rows of a weight in memory, as numbers. */
 async function stored(tensor: Tensor): Promise<number[][]> {
-  const bytes = await backend.read(tensor);
+  const bytes = (await backend.read([tensor]))[0];
   const [rows = 0, columns = rows] = tensor.shape;
   const shape = tensor.shape.length === 1 ? [1, rows] : [rows, columns];
   return rowsOf({ dtype: tensor.dtype, shape, bytes });

@@ -2,6 +2,7 @@ import type { Backend } from '../backend.ts';
 import { EngineError } from '../errors.ts';
 import type { Description, Family, Weights, WeightSpec } from '../model.ts';
 import type { ModelFiles } from '../source.ts';
+import { productWith } from '../models/parts/product.ts';
 import { byteLength, size } from '../tensor.ts';
 import { convertRows, type FileType, takeColumns, type WeightType } from './convert.ts';
 import type { Entry, TensorFiles } from './entry.ts';
@@ -209,8 +210,8 @@ function chooseTypes(
   found: ReadonlyMap<string, Found>,
   backend: Backend,
 ): Map<string, WeightType> {
-  const takes = (type: WeightType): boolean => backend.refuses('linear', type) === undefined;
-  const reason = choice === 'auto' ? undefined : backend.refuses('linear', choice);
+  const takes = (type: WeightType): boolean => backend.refuses(productWith(type)) === undefined;
+  const reason = choice === 'auto' ? undefined : backend.refuses(productWith(choice));
   if (reason !== undefined)
     throw new EngineError(
       'BAD_REQUEST',

@@ -2,6 +2,7 @@ import * as z from 'zod/mini';
 import type { Backend } from '../backend.ts';
 import { EngineError } from '../errors.ts';
 import { rowReader } from '../rows.ts';
+import { productWith } from '../models/parts/product.ts';
 import type { WeightSpec } from '../model.ts';
 import type { HostTensor } from '../op.ts';
 import { checked } from '../schema.ts';
@@ -209,7 +210,7 @@ export function chooseRowType(
       `\`weights\` is ${choice}, but ${where} holds ${dtype} already; expected auto, or f32 or f16 to decode; quantize the original to get ${choice}`,
     );
   for (const type of new Set([...found.values()].map((rows) => as ?? rows.dtype))) {
-    const reason = backend.refuses('linear', type);
+    const reason = backend.refuses(productWith(type));
     if (reason !== undefined)
       throw new EngineError(
         'BAD_REQUEST',

@@ -60,7 +60,7 @@ async function record(
   for (const tensor of [...forward.hidden, forward.logits]) g.keep(tensor);
   const program: Program = await backend.compile(g.finish());
   const read = async (tensor: Tensor): Promise<Float32Array> =>
-    new Float32Array((await backend.read(tensor, program)).buffer);
+    new Float32Array((await backend.read([tensor], program))[0].buffer);
   return {
     async run(ids, position) {
       backend.write(tokens, Int32Array.from(ids));

@@ -38,7 +38,7 @@ export async function compensate(
     const { first, width } = block;
     const values = await corrections(backend, block, errors);
     for (let i = 0; i < values.length; i++) values[i] += data[first * outputs + i];
-    const panel = new Float32Array((await backend.read(slice(block.panel, 0, width))).buffer);
+    const panel = new Float32Array((await backend.read([slice(block.panel, 0, width)]))[0].buffer);
     const left = new Float32Array(width * outputs);
     for (let k = width - 1; k >= 0; k--) {
       choice.quantize(first, k, values, quantized);
@@ -71,7 +71,7 @@ async function corrections(
   g.keep(dw);
   const program = await backend.compile(g.finish());
   await backend.run(program);
-  const values = new Float32Array((await backend.read(dw, program)).buffer);
+  const values = new Float32Array((await backend.read([dw], program))[0].buffer);
   program.release();
   return Float64Array.from(values);
 }

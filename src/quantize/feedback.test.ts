@@ -27,7 +27,7 @@ async function multiply(backend: Backend, { blocks, pivots }: Feedback) {
   const N = pivots.length;
   const a = new Float64Array(N * N);
   for (const { first, width, panel } of blocks) {
-    const values = new Float32Array((await backend.read(panel)).buffer);
+    const values = new Float32Array((await backend.read([panel]))[0].buffer);
     for (let r = 0; r < N - first; r++)
       for (let c = 0; c < width; c++) a[(first + r) * N + first + c] = values[r * width + c];
   }

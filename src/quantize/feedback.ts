@@ -42,7 +42,7 @@ export interface Block {
  */
 export async function factorize(backend: Backend, hessian: Tensor): Promise<Feedback> {
   const N = hessian.shape[0];
-  const values = floats(await backend.read(hessian));
+  const values = floats((await backend.read([hessian]))[0]);
   let mean = 0;
   for (let i = 0; i < N; i++) mean += values[i * N + i] / N;
   for (let share = damping; share <= 100; share *= 10) {
@@ -92,12 +92,12 @@ async function subtract(
   pivots: Float64Array,
 ): Promise<Float32Array> {
   const [rows = 0, width = 0] = panel.shape;
-  if (earlier.length === 0) return floats(await backend.read(panel));
+  if (earlier.length === 0) return floats((await backend.read([panel]))[0]);
   const g = new Recorder();
   const negatives: Tensor[] = [];
   let sum = panel;
   for (const { first, width: depth, panel: other } of earlier) {
-    const own = floats(await backend.read(slice(other, start - first, width)));
+    const own = floats((await backend.read([slice(other, start - first, width)]))[0]);
     const negative = new Float32Array(depth * width);
     for (let k = 0; k < depth; k++)
       for (let c = 0; c < width; c++)
@@ -110,7 +110,7 @@ async function subtract(
   g.keep(sum);
   const program = await backend.compile(g.finish());
   await backend.run(program);
-  const rest = floats(await backend.read(sum, program));
+  const rest = floats((await backend.read([sum], program))[0]);
   program.release();
   for (const tensor of negatives) backend.free(tensor);
   return rest;

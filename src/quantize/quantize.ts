@@ -165,7 +165,7 @@ async function write(
     signal?.throwIfAborted();
     const tensor = weights.get(name);
     const { dtype, shape } = tensor;
-    const stored: HostTensor = { dtype, shape, bytes: await backend.read(tensor) };
+    const stored: HostTensor = { dtype, shape, bytes: (await backend.read([tensor]))[0] };
     if (!isQuantized(to)) return stored;
     onProgress?.(`quantize ${name}`, done++ / matrices.length);
     return await encoder.encode(name, stored, to, uses.get(name));

@@ -135,16 +135,9 @@ export class Fit implements Disposable {
 
   async net(): Promise<Net> {
     const { down, downBias, up, upBias } = this.#tensors.weights;
-    return {
-      down: await this.#floats(down),
-      downBias: await this.#floats(downBias),
-      up: await this.#floats(up),
-      upBias: await this.#floats(upBias),
-    };
-  }
-
-  async #floats(tensor: Tensor): Promise<Float32Array> {
-    return new Float32Array((await this.#backend.read(tensor, this.#program)).buffer);
+    const found = await this.#backend.read([down, downBias, up, upBias]);
+    const [a, b, c, d] = found.map(({ buffer }) => new Float32Array(buffer));
+    return { down: a, downBias: b, up: c, upBias: d };
   }
 
   [Symbol.dispose](): void {

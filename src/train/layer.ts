@@ -236,7 +236,7 @@ async function judge(
     padded.set(examples.x);
     backend.write(x, padded);
     await backend.run(program);
-    const found = new Float32Array((await backend.read(scores, program)).buffer);
+    const found = new Float32Array((await backend.read([scores], program))[0].buffer);
     const truth = pick(examples);
     histogram.add(found.subarray(0, truth.length), truth, isActive);
     truth.forEach((c, i) => (usage[i % units] += c));

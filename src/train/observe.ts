@@ -101,15 +101,16 @@ export class Observer implements Disposable {
 
   /** What the latest run showed of a layer. */
   async layer(layer: number): Promise<Observation> {
-    const read = async (tensor: Tensor): Promise<Float32Array> =>
-      new Float32Array((await this.#backend.read(tensor, this.#program)).buffer);
     const { inputs, truths } = this.#watched;
-    const next = truths.heads[layer + 1] as Tensor | undefined;
-    return {
-      x: await read(inputs[layer]),
-      neurons: await read(truths.neurons[layer]),
-      nextHeads: next && (await read(next)),
-    };
+    const shown = [
+      inputs[layer],
+      truths.neurons[layer],
+      ...truths.heads.slice(layer + 1, layer + 2),
+    ];
+    const [x, neurons, nextHeads] = (await this.#backend.read(shown, this.#program)).map(
+      ({ buffer }) => new Float32Array(buffer),
+    );
+    return { x, neurons, nextHeads };
   }
 
   [Symbol.dispose](): void {

@@ -15,14 +15,14 @@ import type { Op } from '../../op.ts';
 import { activate, type Activation, activationCode } from '../../ops/activation.ts';
 import { addOp } from '../../ops/elementwise.ts';
 import { linear, linearOp } from '../../ops/linear.ts';
-import { Recorder } from '../../program.ts';
+import { placeScratch, Recorder } from '../../program.ts';
 import type { DType, Tensor } from '../../tensor.ts';
 import { firstThatOpens } from '../open.ts';
 import { reference } from '../reference/index.ts';
 import { type Addon, loadAddon } from './addon.ts';
 import { disagreements, type Vocabulary } from './agreement.ts';
 import { native, openNative } from './index.ts';
-import { toTape } from './tape.ts';
+import { type Tape, toTape } from './tape.ts';
 
 const packageFolder = fileURLToPath(new URL('../../..', import.meta.url));
 
@@ -64,7 +64,7 @@ describe.skipIf(native.isas().length === 0)('what the addon was compiled for', (
     expect(disagreements(turned)).toEqual([]);
     const g = new Recorder();
     linear(g, { x: tensor('f32', [1, 4]), w: tensor('f32', [2, 4]), activation: 'silu' });
-    const [here, there] = [compiled, turned].map((names) => [...toTape(g.finish(), names).numbers]);
+    const [here, there] = [compiled, turned].map((names) => [...tape(g, names).numbers]);
     expect(there.at(-2)).toBe(activations.length - 1 - here.at(-2)!);
   });
 
@@ -111,16 +111,19 @@ describe.skipIf(native.isas().length === 0)('what the addon was compiled for', (
   it('a tape refuses an op, a type and an activation that it does not know', () => {
     const g = new Recorder();
     linear(g, { x: tensor('f32', [1, 4]), w: tensor('f32', [2, 4]), activation: 'silu' });
-    const recording = g.finish();
     const without: [string, Vocabulary][] = [
       ['no activation silu', { ...compiled, activations: ['none', 'relu'] }],
       ['no type f32', { ...compiled, types: compiled.types.slice(1) }],
       ['no kernel for linear', { ...compiled, kernels: [] }],
     ];
-    for (const [message, vocabulary] of without)
-      expect(() => toTape(recording, vocabulary)).toThrow(message);
+    for (const [message, vocabulary] of without) expect(() => tape(g, vocabulary)).toThrow(message);
   });
 });
+
+function tape(g: Recorder, vocabulary: Vocabulary): Tape {
+  const recording = g.finish();
+  return toTape(recording, placeScratch(recording, 64), vocabulary);
+}
 
 describe('an activation that is in no table', () => {
   const unknown = /activation (relu2|9): expected none \(0\), relu \(1\)/;

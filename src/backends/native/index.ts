@@ -8,7 +8,7 @@ import type {
 } from '../../backend.ts';
 import { EngineError } from '../../errors.ts';
 import { weightTypes } from '../../ops/shape.ts';
-import type { Recording } from '../../program.ts';
+import { type Arena, type Command, placeScratch, type Recording } from '../../program.ts';
 import {
   baseOf,
   byteLength,
@@ -17,6 +17,7 @@ import {
   type Storage,
   type Tensor,
 } from '../../tensor.ts';
+import { expectAccepted, expectBytes, expectKept } from '../expect.ts';
 import { disagreements, type Vocabulary } from './agreement.ts';
 import {
   type Addon,
@@ -56,13 +57,19 @@ class NativeMemory implements Storage {
 
 interface NativeProgram extends Program {
   readonly handle: ProgramHandle;
-  readonly arena: NativeMemory;
+  readonly arena: Arena;
+  readonly scratch: NativeMemory;
 }
+
+/** Bytes; what lies in one cache line is of one tensor. */
+const scratchAlignment = 64;
 
 /** Kernels in C++ on threads of their own (native/src). */
 class NativeBackend implements Backend {
   readonly name = 'native';
   readonly info: BackendInfo;
+  /** A kernel is given pointers, as many as its op has operands. */
+  readonly limits = { operands: Infinity, alignment: 1 };
   readonly #addon: Addon;
   readonly #device: DeviceHandle;
   readonly #vocabulary: Vocabulary;
@@ -84,12 +91,11 @@ class NativeBackend implements Backend {
     this.info = { threads, isa, ...(note && { note }), fastF16: addon.fastF16(this.#device) };
   }
 
-  refuses(op: string, weights?: DType): string | undefined {
-    if (!this.#vocabulary.kernels.some((kernel) => kernel.op === op))
-      return `the native backend has no kernel for ${op}`;
-    if (weights && !weightTypes.includes(weights))
-      return `the native backend does not compute with ${weights} weights`;
-    return undefined;
+  refuses({ op, operands }: Command): string | undefined {
+    if (!this.#vocabulary.kernels.some((kernel) => kernel.op === op.name))
+      return 'the addon has no kernel for it';
+    const type = operands['w']?.dtype;
+    return type && !weightTypes.includes(type) ? `no kernel computes with ${type}` : undefined;
   }
 
   allocate(dtype: DType, shape: readonly number[], role: Role): Tensor {
@@ -116,18 +122,23 @@ class NativeBackend implements Backend {
   }
 
   write(tensor: Tensor, source: ArrayBufferView): void {
+    expectBytes(tensor, source);
     const bytes = new Uint8Array(source.buffer, source.byteOffset, source.byteLength);
     bytesOf(tensor).set(bytes);
   }
 
-  read(tensor: Tensor, program?: Program): Promise<Uint8Array<ArrayBuffer>> {
-    return Promise.resolve(bytesOf(tensor, program as NativeProgram).slice());
+  async read(tensors: readonly Tensor[], program?: Program): Promise<Uint8Array<ArrayBuffer>[]> {
+    for (const tensor of tensors) expectKept(tensor, program?.recording);
+    const copy = (tensor: Tensor) => bytesOf(tensor, program as NativeProgram | undefined).slice();
+    return Promise.resolve(tensors.map(copy));
   }
 
   async compile(recording: Recording): Promise<Program> {
-    const { numbers, storages } = toTape(recording, this.#vocabulary);
-    const arena = NativeMemory.allocate(this.#addon, recording.scratchBytes, 'scratch');
-    const handles = storages.map((storage) => ((storage ?? arena) as NativeMemory).handle);
+    expectAccepted(this, recording.stages.flat());
+    const arena = placeScratch(recording, scratchAlignment);
+    const { numbers, storages } = toTape(recording, arena, this.#vocabulary);
+    const scratch = NativeMemory.allocate(this.#addon, arena.bytes, 'scratch');
+    const handles = storages.map((storage) => ((storage ?? scratch) as NativeMemory).handle);
     let handle: ProgramHandle;
     try {
       handle = this.#addon.compile(this.#device, numbers, handles);
@@ -136,9 +147,12 @@ class NativeBackend implements Backend {
     }
     const release = (): void => {
       this.#addon.release(handle);
-      this.#addon.free(arena.handle, arena.buffer);
+      this.#addon.free(scratch.handle, scratch.buffer);
     };
-    const program: NativeProgram = { recording, handle, arena, release };
+    const program: NativeProgram = {
+      ...{ recording, handle, arena, scratch, release },
+      scratchBytes: arena.bytes,
+    };
     return Promise.resolve(program);
   }
 
@@ -165,8 +179,8 @@ class NativeBackend implements Backend {
 
 /** The bytes of a tensor; scratch lies in the program's arena. */
 function bytesOf(tensor: Tensor, program?: NativeProgram): Uint8Array<ArrayBuffer> {
-  const memory = (tensor.storage ?? program?.arena) as NativeMemory | undefined;
-  const start = tensor.storage ? 0 : program?.recording.scratch.get(baseOf(tensor));
+  const memory = (tensor.storage ?? program?.scratch) as NativeMemory | undefined;
+  const start = tensor.storage ? 0 : program?.arena.offsets.get(baseOf(tensor));
   if (!memory || start === undefined)
     throw new EngineError(
       'INTERNAL',

@@ -1,6 +1,6 @@
 import { EngineError } from '../../errors.ts';
 import { activationOf } from '../../ops/activation.ts';
-import type { Recording } from '../../program.ts';
+import type { Arena, Recording } from '../../program.ts';
 import { baseOf, type Storage, type Tensor } from '../../tensor.ts';
 import type { Vocabulary } from './agreement.ts';
 
@@ -21,7 +21,11 @@ export interface Tape {
  * Kernels, dtypes and activations go by their numbers in the addon, which are found by name. Throws `INTERNAL`
  * for a name that it does not have.
  */
-export function toTape(recording: Recording, { kernels, types, activations }: Vocabulary): Tape {
+export function toTape(
+  recording: Recording,
+  arena: Arena,
+  { kernels, types, activations }: Vocabulary,
+): Tape {
   const numbers: number[] = [];
   const places = new Map<Storage | undefined, number>();
   const numberOf = (what: string, name: string, names: readonly string[]): number => {
@@ -42,7 +46,7 @@ export function toTape(recording: Recording, { kernels, types, activations }: Vo
     const { storage, dtype, shape, byteOffset } = tensor;
     const place = places.get(storage) ?? places.size;
     places.set(storage, place);
-    const start = storage ? 0 : recording.scratch.get(baseOf(tensor))!;
+    const start = storage ? 0 : arena.offsets.get(baseOf(tensor))!;
     const type = numberOf('type', dtype, dtypes);
     numbers.push(place, start + byteOffset, type, shape.length, ...shape);
   };

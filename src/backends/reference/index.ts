@@ -2,7 +2,7 @@ import type { Backend, BackendFactory, Program } from '../../backend.ts';
 import { EngineError } from '../../errors.ts';
 import type { HostTensor } from '../../op.ts';
 import { ops } from '../../ops/index.ts';
-import type { Command, Recording } from '../../program.ts';
+import { type Arena, type Command, placeScratch, type Recording } from '../../program.ts';
 import {
   baseOf,
   byteLength,
@@ -11,6 +11,7 @@ import {
   type Storage,
   type Tensor,
 } from '../../tensor.ts';
+import { expectAccepted, expectBytes, expectKept } from '../expect.ts';
 
 /**
  * The definition of every op, run as plain TypeScript on one thread. Slow and always there.
@@ -18,6 +19,9 @@ import {
  * Between ops it gives the event loop a turn whenever it has held it for `turnMs`.
  */
 const turnMs = 10;
+
+/** Bytes; what lies in one cache line is of one tensor. */
+const scratchAlignment = 64;
 
 class Memory implements Storage {
   readonly bytes: number;
@@ -42,16 +46,22 @@ class Memory implements Storage {
 interface ReferenceProgram extends Program {
   /** Commands in order, operands bound to their memory. */
   readonly steps: readonly { command: Command; operands: Record<string, HostTensor> }[];
-  readonly arena: Uint8Array<ArrayBuffer>;
+  readonly scratch: Scratch;
+}
+
+/** The scratch of a program, in memory. */
+interface Scratch extends Arena {
+  readonly data: Uint8Array<ArrayBuffer>;
 }
 
 class ReferenceBackend implements Backend {
   readonly name = 'reference';
   readonly info = { threads: 1, fastF16: false };
+  readonly limits = { operands: Infinity, alignment: 1 };
   #last: Promise<void> = Promise.resolve();
 
-  refuses(op: string): string | undefined {
-    return ops.some(({ name }) => name === op) ? undefined : `there is no op ${op}`;
+  refuses({ op }: Command): string | undefined {
+    return ops.some(({ name }) => name === op.name) ? undefined : 'there is no such op';
   }
 
   allocate(dtype: DType, shape: readonly number[], role: Role): Tensor {
@@ -64,25 +74,33 @@ class ReferenceBackend implements Backend {
   }
 
   write(tensor: Tensor, source: ArrayBufferView): void {
+    expectBytes(tensor, source);
     const bytes = new Uint8Array(source.buffer, source.byteOffset, source.byteLength);
     hostView(tensor).bytes.set(bytes);
   }
 
-  read(tensor: Tensor, program?: Program): Promise<Uint8Array<ArrayBuffer>> {
-    return Promise.resolve(hostView(tensor, program as ReferenceProgram).bytes.slice());
+  async read(tensors: readonly Tensor[], program?: Program): Promise<Uint8Array<ArrayBuffer>[]> {
+    for (const tensor of tensors) expectKept(tensor, program?.recording);
+    const scratch = (program as ReferenceProgram | undefined)?.scratch;
+    return Promise.resolve(tensors.map((tensor) => hostView(tensor, scratch).bytes.slice()));
   }
 
   async compile(recording: Recording): Promise<Program> {
-    const arena = new Memory(recording.scratchBytes, 'scratch').data;
+    expectAccepted(this, recording.stages.flat());
+    const arena = placeScratch(recording, scratchAlignment);
+    const scratch = { ...arena, data: new Memory(arena.bytes, 'scratch').data };
     const steps = recording.stages.flat().map((command) => ({
       command,
       operands: Object.fromEntries(
         Object.entries(command.operands).flatMap(([name, tensor]) =>
-          tensor ? [[name, hostView(tensor, { recording, arena })]] : [],
+          tensor ? [[name, hostView(tensor, scratch)]] : [],
         ),
       ),
     }));
-    const program: ReferenceProgram = { recording, steps, arena, release: () => undefined };
+    const program: ReferenceProgram = {
+      ...{ recording, steps, scratch, scratchBytes: arena.bytes },
+      release: () => undefined,
+    };
     return Promise.resolve(program);
   }
 
@@ -109,11 +127,11 @@ class ReferenceBackend implements Backend {
 /** The bytes of a tensor; scratch lies in the program's arena. */
 function hostView(
   tensor: Tensor,
-  program?: Pick<ReferenceProgram, 'recording' | 'arena'>,
+  scratch?: Scratch,
 ): HostTensor & { bytes: Uint8Array<ArrayBuffer> } {
   const { dtype, shape } = tensor;
-  const memory = tensor.storage ? (tensor.storage as Memory).data : program?.arena;
-  const base = tensor.storage ? 0 : program?.recording.scratch.get(baseOf(tensor));
+  const memory = tensor.storage ? (tensor.storage as Memory).data : scratch?.data;
+  const base = tensor.storage ? 0 : scratch?.offsets.get(baseOf(tensor));
   if (!memory || base === undefined)
     throw new EngineError('INTERNAL', `a scratch tensor [${shape}] is read without its program`);
   const start = base + tensor.byteOffset;

@@ -29,7 +29,7 @@ it.each(cacheTypes)(
     const cache = backend.allocate(type, [3, 2, 70, 40], 'kv');
     const random = sequence();
     fillRows(backend, cache, { text: 1, count: 60 }, randomBlock(cache, random), random);
-    const host = { dtype: type, shape: cache.shape, bytes: await backend.read(cache) };
+    const host = { dtype: type, shape: cache.shape, bytes: (await backend.read([cache]))[0] };
     const [read, row] = [rowReader(host), new Float32Array(40)];
     let [sum, squares, count] = [0, 0, 0];
     const rows = new Set<string>();
@@ -56,7 +56,7 @@ it('what a block holds comes around where a head has more slots', async () => {
   const cache = backend.allocate('f32', [1, 2, 7, 1], 'kv');
   const block = { bytes: new Uint8Array(Float32Array.of(1, 2, 3).buffer), rows: 3 };
   fillRows(backend, cache, { text: 0, count: 7 }, block, () => 0.5);
-  expect([...new Float32Array((await backend.read(cache)).buffer)]).toEqual([
+  expect([...new Float32Array((await backend.read([cache]))[0].buffer)]).toEqual([
     ...[2, 3, 1, 2, 3, 1, 2],
     ...[3, 1, 2, 3, 1, 2, 3],
   ]);
@@ -114,14 +114,14 @@ it.each([
   const place = { text: 1, length: 300, kept: 50 };
   fillLedger(backend, ledger, policyOf(name, 400), place, sequence());
   const of = async (tensor: typeof ledger.looks): Promise<Int32Array> =>
-    new Int32Array((await backend.read(tensor)).buffer);
+    new Int32Array((await backend.read([tensor]))[0].buffer);
   const [positions, ranks, looks, chances] = [
     await of(ledger.positions),
     await of(ledger.ranks),
     await of(ledger.looks),
     await of(ledger.chances),
   ];
-  const scores = new Float32Array((await backend.read(ledger.scores)).buffer);
+  const scores = new Float32Array((await backend.read([ledger.scores]))[0].buffer);
   expect(chances).toEqual(looks);
   for (let head = 3; head < 6; head++)
     for (let s = 0; s < 50; s++) {

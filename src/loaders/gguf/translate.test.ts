@@ -39,7 +39,7 @@ async function contents({ family, config, weights }: Checkpoint): Promise<Map<st
   const names = [...Object.keys(family.weights(config)), ...Object.keys(family.constants(config))];
   const found = names.map((name) => [name, weights.find(name)] as const);
   const all = new Map<string, Uint8Array>();
-  for (const [name, tensor] of found) if (tensor) all.set(name, await backend.read(tensor));
+  for (const [name, tensor] of found) if (tensor) all.set(name, (await backend.read([tensor]))[0]);
   return all;
 }
 
