@@ -13,9 +13,9 @@ export const memoryFolder = (
   folderOf(name, new Map(Object.entries(files)), (bytes, file) => ({
     name: file,
     size: bytes.byteLength,
-    read(offset, length) {
+    async read(offset, length) {
       expectWithin(file, bytes.byteLength, offset, length);
-      return Promise.resolve(Uint8Array.from(bytes.subarray(offset, offset + length)));
+      return await Promise.resolve(Uint8Array.from(bytes.subarray(offset, offset + length)));
     },
     [Symbol.asyncDispose]: () => Promise.resolve(),
   }));
