@@ -75,7 +75,10 @@ export interface WeightSpec {
   readonly kind: 'matrix' | 'vector';
   /** As the engine stores it. */
   readonly shape: readonly number[];
-  /** Name in the checkpoint; where several are given, the first that is there. */
+  /**
+   * Name in the checkpoint; where several are given, the first that is there. None: this model has no such weight
+   * where others of its kind do, so `find` of it gives undefined.
+   */
   readonly from: string | readonly string[];
   /** Absent from a checkpoint without harm: `forward` does without. */
   readonly optional?: boolean;
@@ -94,11 +97,12 @@ export interface WeightSpec {
 export interface Weights {
   /** Throws `INTERNAL` when `weights()` or `constants()` did not declare it. */
   get(name: string): Tensor;
-  /** The same for a weight declared optional; undefined when the checkpoint has none. */
+  /** The same for a weight declared optional: undefined when the checkpoint has none. Throws as `get` does. */
   find(name: string): Tensor | undefined;
   /**
    * What one unit of each block of `block` input rows puts into the output, [N / block] f32: for single
    * rows (block 1) ‖w[n]‖, for blocks the root-mean-square gain ‖w[block]‖_F / √block. Made on first use.
+   * Throws `INTERNAL` when the weight was not declared with `norms`.
    */
   rowNorms(name: string, block: number): Tensor;
 }

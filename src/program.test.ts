@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { Op } from './op.ts';
 import { addOp } from './ops/elementwise.ts';
 import { type Command, placeScratch, Recorder, type Recording } from './program.ts';
 import { baseOf, byteLength, reshape, slice, type Storage, type Tensor } from './tensor.ts';
@@ -178,6 +179,51 @@ describe('scratch', () => {
     const g = new Recorder();
     g.keep(g.scratch('f32', [1, 1]));
     expect(() => g.finish()).toThrow(/kept/);
+  });
+});
+
+describe('what is recorded wrong is named', () => {
+  const g = new Recorder();
+  const x = stored(2);
+  const record =
+    (operands: object, params: object = {}) =>
+    (): void =>
+      g.record<string, string>(scaleOp, operands, params as { by: number });
+  const scaleOp: Op = {
+    ...{ name: 'scale', operands: ['x', 'bias', 'y'], writes: ['y'], params: ['by'] },
+    ...{ check: () => undefined, reference: () => undefined, cases: () => [] },
+  };
+
+  it.each([
+    [
+      'an operand the op does not list',
+      { x, biass: x, y: x },
+      { by: 1 },
+      /scale: there is no operand biass; expected some of x, bias, y/,
+    ],
+    [
+      'a parameter it does not list',
+      { x, y: x },
+      { by: 1, eps: 1 },
+      /scale: there is no parameter eps; expected by/,
+    ],
+    ['a missing parameter', { x, y: x }, {}, /scale: parameter by is undefined/],
+    ['a parameter that is no number', { x, y: x }, { by: NaN }, /scale: parameter by is NaN/],
+  ])('%s', (_what, operands, params, message) => {
+    expect(record(operands, params)).toThrow(message);
+    expect(g.commands).toEqual([]);
+  });
+
+  it('scratch that is read before anything writes it', () => {
+    const g = new Recorder();
+    const y = g.scratch('f32', [2, columns]);
+    g.record(addOp, { a: x, b: slice(y, 0, 2), y: g.scratch('f32', [2, columns]) }, {});
+    g.record(addOp, { a: x, b: x, y }, {});
+    expect(() => g.finish()).toThrow(/add: reads b \[2,8\], scratch that no command before it/);
+  });
+
+  it('a type there is not', () => {
+    expect(() => byteLength('f8' as 'f16', [2, 2])).toThrow(/there is no type f8, expected f32/);
   });
 });
 

@@ -54,11 +54,16 @@ export class Recorder {
     return { dtype, shape, role: 'scratch', storage: undefined, byteOffset: 0 };
   }
 
+  /**
+   * Throws `BAD_SHAPE` where operands do not fit the op, `INTERNAL` where one, or a parameter, is not the op's, and
+   * where a parameter is missing or no number.
+   */
   record<O extends string, P extends string>(
     op: Op<O, P>,
     operands: Operands<O, Tensor>,
     params: Params<P>,
   ): void {
+    expectListed(op, operands, params);
     op.check(operands, params);
     this.#commands.push({ op: op, operands, params });
   }
@@ -81,7 +86,9 @@ export class Recorder {
     return this.#commands;
   }
 
+  /** Throws `INTERNAL` where a command reads scratch that none before it writes. */
   finish(): Recording {
+    expectWritten(this.#commands);
     const stageOf = assignStages(this.#commands);
     const stages: Command[][] = [];
     this.#commands.forEach((command, i) => (stages[stageOf[i]] ??= []).push(command));
@@ -92,6 +99,46 @@ export class Recorder {
       if (!used.has(tensor) && !tensor.storage)
         throw new EngineError('INTERNAL', 'a kept tensor is written by no command');
     return { stages, kept: this.#kept };
+  }
+}
+
+function expectListed(op: Op, operands: object, params: Readonly<Record<string, unknown>>): void {
+  const list = (names: readonly string[]): string => names.join(', ') || '(none)';
+  for (const name of Object.keys(operands))
+    if (!op.operands.includes(name))
+      throw new EngineError(
+        'INTERNAL',
+        `${op.name}: there is no operand ${name}; expected some of ${list(op.operands)}`,
+      );
+  for (const name of Object.keys(params))
+    if (!op.params.includes(name))
+      throw new EngineError(
+        'INTERNAL',
+        `${op.name}: there is no parameter ${name}; expected ${list(op.params)}`,
+      );
+  for (const name of op.params) {
+    const value = params[name];
+    if (typeof value !== 'number' || Number.isNaN(value))
+      throw new EngineError(
+        'INTERNAL',
+        `${op.name}: parameter ${name} is ${String(value)}, expected a number`,
+      );
+  }
+}
+
+function expectWritten(commands: readonly Command[]): void {
+  const written = new Set<Tensor>();
+  for (const { op, operands } of commands) {
+    const given = Object.entries(operands).flatMap(([name, tensor]) =>
+      tensor && !tensor.storage ? [{ name, tensor, writes: op.writes.includes(name) }] : [],
+    );
+    for (const { name, tensor, writes } of given)
+      if (!writes && !written.has(baseOf(tensor)))
+        throw new EngineError(
+          'INTERNAL',
+          `${op.name}: reads ${name} [${tensor.shape}], scratch that no command before it writes`,
+        );
+    for (const { tensor, writes } of given) if (writes) written.add(baseOf(tensor));
   }
 }
 

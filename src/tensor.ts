@@ -99,7 +99,11 @@ const plainBytes = { f32: 4, f16: 2, bf16: 2, u8: 1, i32: 4, u32: 4 } as const;
  * its lowest bits up.
  */
 export function rowBytes(dtype: DType, columns: number): number {
-  if (!isQuantized(dtype)) return plainBytes[dtype] * columns;
+  if (!isQuantized(dtype)) {
+    if (Object.hasOwn(plainBytes, dtype)) return plainBytes[dtype] * columns;
+    const known = [...Object.keys(plainBytes), ...quantizedTypes].join(', ');
+    throw new EngineError('INTERNAL', `there is no type ${String(dtype)}, expected ${known}`);
+  }
   const groups = groupBytes(dtype, columns);
   return scaleOffset(dtype, columns) + (formatOf(dtype).minima ? 2 : 1) * groups;
 }

@@ -65,7 +65,12 @@ export async function loadCheckpoint(
   expectFit(where, weightBytes, options.memoryLimit);
   options.expect?.(family.describe(config), weightBytes);
 
-  const weights = new StoredWeights(backend, dtype, family.constants(config));
+  const weights = new StoredWeights(
+    backend,
+    dtype,
+    Object.keys(family.weights(config)),
+    family.constants(config),
+  );
   try {
     await planned.load(weights);
   } catch (error) {

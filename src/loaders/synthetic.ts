@@ -43,7 +43,12 @@ export function syntheticCheckpoint(
 
   const uniform = mulberry32(seed);
   const blocks = new Map<string, Block>();
-  const weights = new StoredWeights(backend, dtype, family.constants(config));
+  const weights = new StoredWeights(
+    backend,
+    dtype,
+    Object.keys(family.weights(config)),
+    family.constants(config),
+  );
   try {
     for (const [name, spec] of specs) {
       weights.add(name, spec);

@@ -34,13 +34,21 @@ export function expectFit(where: string, bytes: number, limit: number | undefine
 export class StoredWeights implements Weights {
   readonly #backend: Backend;
   readonly #dtype: WeightType;
+  readonly #declared: ReadonlySet<string>;
   readonly #tensors = new Map<string, Tensor>();
   /** Sums of squares of the rows whose norms may be asked for. */
   readonly #squares = new Map<string, Float64Array>();
   readonly #norms = new Map<string, Tensor>();
 
-  constructor(backend: Backend, dtype: WeightType, constants: Constants) {
+  /** `declared`: names of weights that the family may ask for, those of `constants` aside. */
+  constructor(
+    backend: Backend,
+    dtype: WeightType,
+    declared: Iterable<string>,
+    constants: Constants,
+  ) {
     this.#backend = backend;
+    this.#declared = new Set([...declared, ...Object.keys(constants)]);
     this.#dtype = dtype;
     for (const [name, values] of Object.entries(constants)) {
       const tensor = backend.allocate('f32', [values.length], 'state');
@@ -89,12 +97,21 @@ export class StoredWeights implements Weights {
   }
 
   get(name: string): Tensor {
-    const tensor = this.#tensors.get(name);
-    if (!tensor) throw new EngineError('INTERNAL', `the family declares no weight ${name}`);
+    const tensor = this.find(name);
+    if (!tensor)
+      throw new EngineError(
+        'INTERNAL',
+        `there is no weight ${name}: it was declared optional, and the checkpoint has none; expected \`find\` to ask for it`,
+      );
     return tensor;
   }
 
   find(name: string): Tensor | undefined {
+    if (!this.#declared.has(name))
+      throw new EngineError(
+        'INTERNAL',
+        `the family declares no weight ${name}; expected a name of its \`weights\` or \`constants\``,
+      );
     return this.#tensors.get(name);
   }
 

@@ -26,7 +26,9 @@ function read(json: Json): Read {
   const constants = family.constants(config);
   return {
     description: family.describe(config),
-    weights: Object.keys(family.weights(config)),
+    weights: Object.entries(family.weights(config)).flatMap(([name, { from }]) =>
+      from.length > 0 ? [name] : [],
+    ),
     frequencies: constants[frequenciesName],
     slopes: constants[slopesName],
   };

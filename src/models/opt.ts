@@ -71,7 +71,7 @@ export const opt: Family<Config> = {
     const { hidden_size: E, ffn_dim: F, vocab_size: V, wordSize: W, enable_bias: bias } = c;
     const list = new WeightList(['model.decoder', 'decoder']);
     const norm = (name: string, from: string): void => {
-      if (c.layer_norm_elementwise_affine) list.norm(name, from, E);
+      list.norm(name, c.layer_norm_elementwise_affine ? from : undefined, E);
     };
     list.embedding('embed_tokens', c.tie_word_embeddings ? undefined : 'lm_head', [V, W]);
     list.table('positions', 'embed_positions', [c.max_position_embeddings + positionOffset, E]);
@@ -100,12 +100,12 @@ export const opt: Family<Config> = {
   forward(g, c, weights, step) {
     const before = c.do_layer_norm_before;
     const words = embed(g, { table: weights.get(embeddingName), ids: step.tokens });
-    const projectIn = weights.find('projectIn');
+    const projected = c.wordSize !== c.hidden_size;
     let x = embed(g, {
       table: weights.get('positions'),
       ids: step.positions,
       offset: positionOffset,
-      add: projectIn ? linear(g, { x: words, w: projectIn }) : words,
+      add: projected ? linear(g, { x: words, w: weights.get('projectIn') }) : words,
     });
     const hidden = [x];
     for (let layer = 0; layer < c.num_hidden_layers; layer++) {
@@ -138,8 +138,7 @@ export const opt: Family<Config> = {
       hidden.push(x);
     }
     if (hasFinalNorm(c)) x = namedNorm(g, weights, 'finalNorm', x, { eps });
-    const projectOut = weights.find('projectOut');
-    if (projectOut) x = linear(g, { x, w: projectOut });
+    if (projected) x = linear(g, { x, w: weights.get('projectOut') });
     hidden[c.num_hidden_layers] = x;
     return { hidden, logits: logitsOf(g, weights, x, step) };
   },

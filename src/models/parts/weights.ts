@@ -35,7 +35,8 @@ export class WeightList {
   /** Token embedding [V, W] and the output head, where it is not tied to it. */
   embedding(from: string, head: string | undefined, shape: readonly [number, number]): void {
     this.table(embeddingName, from, shape);
-    if (head !== undefined) this.specs[headName] = { kind: 'matrix', shape, from: `${head}.weight` };
+    if (head === undefined) this.#absent(headName, 'matrix', shape);
+    else this.specs[headName] = { kind: 'matrix', shape, from: `${head}.weight` };
   }
 
   /** A matrix that is the same in checkpoints. */
@@ -43,7 +44,12 @@ export class WeightList {
     this.#add(name, `${from}.weight`, { kind: 'matrix', shape });
   }
 
-  norm(name: string, from: string, size: number, bias: Bias = true): void {
+  /** `from` undefined: a norm without gain and bias. */
+  norm(name: string, from: string | undefined, size: number, bias: Bias = true): void {
+    if (from === undefined) {
+      for (const absent of [name, `${name}.bias`]) this.#absent(absent, 'vector', [size]);
+      return;
+    }
     this.#add(name, `${from}.weight`, { kind: 'vector', shape: [size] });
     this.#bias(name, from, size, bias);
   }
@@ -100,7 +106,10 @@ export class WeightList {
     bias: Bias,
     more?: Pick<WeightSpec, 'part'>,
   ): void {
-    if (!bias) return;
+    if (!bias) {
+      this.#absent(`${name}.bias`, 'vector', [size]);
+      return;
+    }
     const optional = bias === 'optional';
     this.#add(`${name}.bias`, `${from}.bias`, {
       kind: 'vector',
@@ -108,6 +117,11 @@ export class WeightList {
       ...more,
       ...(optional && { optional }),
     });
+  }
+
+  /** What other models have there: `forward` may look for it, and finds none. */
+  #absent(name: string, kind: WeightSpec['kind'], shape: readonly number[]): void {
+    this.specs[name] = { kind, shape, from: [], optional: true };
   }
 
   #add(name: string, from: string, spec: Omit<WeightSpec, 'from'>): void {
