@@ -26,7 +26,9 @@ import type { DType, Role, Tensor } from './tensor.ts';
  * `BACKEND_UNAVAILABLE`.
  */
 export interface Backend extends AsyncDisposable {
+  /** As in the table of backends. */
   readonly name: string;
+  /** What it runs on here. */
   readonly info: BackendInfo;
 
   /** What its kernels can be given. */
@@ -41,6 +43,7 @@ export interface Backend extends AsyncDisposable {
 
   /** Zeroed memory that lives until `free` or the backend's end. Throws `OUT_OF_MEMORY`, at once or later (above). */
   allocate(dtype: DType, shape: readonly number[], role: Role): Tensor;
+  /** Give memory back; nobody may use the tensor any more. */
   free(tensor: Tensor): void;
 
   /**
@@ -73,6 +76,7 @@ export interface Backend extends AsyncDisposable {
    * makes one arena of them. Rejects with `BACKEND_REFUSES` and every reason where `refusals` has any.
    */
   compile(recording: Recording): Promise<Program>;
+  /** Run a program; resolves when it is done. */
   run(program: Program): Promise<void>;
 
   /** Run, and tell where the time went. Absent: nothing is measured. */
@@ -119,6 +123,7 @@ export interface Program {
 
 /** How to open a backend, and why it might not open. */
 export interface BackendFactory {
+  /** What options call it. */
   readonly name: string;
   /** For people, in a table of backends: what it runs on, and what it is for. */
   readonly summary: string;
@@ -126,6 +131,7 @@ export interface BackendFactory {
   open(options: BackendOptions): Promise<Backend>;
 }
 
+/** How to open a backend. */
 export interface BackendOptions {
   /** CPU threads. Default: the physical cores this process may use. */
   readonly threads?: number;

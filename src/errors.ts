@@ -43,10 +43,12 @@ export const errorCodes = {
   INTERNAL: { status: 1, meaning: 'a fault of the engine itself' },
 } as const satisfies Record<string, { status: number; meaning: string }>;
 
+/** What went wrong; `errorCodes` says what each means. */
 export type ErrorCode = keyof typeof errorCodes;
 
 /** The one error class of the engine; branch on `code`. */
 export class EngineError extends Error {
+  /** What went wrong, for callers to branch on. */
   readonly code: ErrorCode;
 
   constructor(code: ErrorCode, message: string, options?: ErrorOptions) {

@@ -28,6 +28,7 @@ export interface Family<C = unknown> {
 
 /** What others need to know of a model. */
 export interface Description {
+  /** Name of the family, as in the table of families. */
   readonly family: string;
   /** L */
   readonly layers: number;
@@ -50,7 +51,9 @@ export interface Description {
    * slopes (ALiBi), which know differences alone.
    */
   readonly positions: 'learned' | 'rotary' | 'alibi';
+  /** Of the neurons. */
   readonly activation: Activation;
+  /** Whether a neuron has a gate beside its up projection. */
   readonly gated: boolean;
   /** Ids that end a text. */
   readonly endIds: readonly number[];

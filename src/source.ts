@@ -36,6 +36,7 @@ export type Sha256 = (chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>) 
 export interface ModelFiles {
   /** What results call it. */
   readonly name: string;
+  /** Where they lie. */
   readonly folder: Folder;
   /** The GGUF file, the first of its shards. Absent: the model is the folder. */
   readonly gguf?: string;

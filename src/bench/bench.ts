@@ -32,6 +32,7 @@ import {
 } from './stage.ts';
 import type { NeuronPredictors, Subject } from './subject.ts';
 
+/** How much is measured, and in which caches. */
 export interface BenchOptions extends CacheOptions {
   /** Decode steps of one round. Default 16. */
   readonly steps?: number;
@@ -45,19 +46,27 @@ export interface BenchOptions extends CacheOptions {
   readonly peer?: string;
   /** Refuse what needs more bytes. Default: no limit. */
   readonly memoryLimit?: number;
+  /** Called after each round; both count from 1. */
   readonly onRound?: (round: number, rounds: number) => void;
+  /** Ends the bench between steps. */
   readonly signal?: AbortSignal;
 }
 
+/** One method in one phase: medians over rounds, of all its texts together. */
 export interface BenchRun {
+  /** A sparsity method, by name. */
   readonly method: string;
+  /** Type of weights in memory. */
   readonly weights: string;
+  /** Decode steps, or the prefill of a whole text. */
   readonly phase: 'decode' | 'prefill';
   /** Texts decoded together. */
   readonly batch: number;
+  /** Tokens of a text when decoding begins; of a prefill, those it adds. */
   readonly context: number;
   /** How those tokens came to be in the cache. */
   readonly filled: Filling;
+  /** What the cache keeps, and what it takes. */
   readonly kv: BenchKV;
   /** Of all texts together. */
   readonly tokensPerSecond: Spread;
@@ -81,25 +90,35 @@ export interface BenchRun {
   readonly breakEven: Limits | null;
 }
 
+/** The processor that was measured. */
 export interface Machine {
+  /** As the system calls it. */
   readonly cpu: string;
+  /** That run kernels. */
   readonly threads: number;
+  /** Instruction set of the kernels. */
   readonly isa: string;
+  /** What all threads together read from memory, in 10⁹ bytes a second. */
   readonly bandwidthGBs: number;
 }
 
+/** What `bench` measured, of every type of weights, method, phase and number of texts. */
 export interface BenchResult {
+  /** Where it was measured. */
   readonly machine: Machine;
+  /** The model, or the shape. */
   readonly model: string;
+  /** Weights are random: speeds and bytes mean something, texts do not. */
   readonly synthetic: boolean;
   /** Where only the first layers of a shape ran: how many, of how many, and the ids embedding and head know. */
   readonly stack?: { readonly layers: number; readonly of: number; readonly vocabulary: number };
   /** Of neurons, where there are any: a model's own, or those of a shape. */
   readonly predictors?: NeuronPredictors;
+  /** In the order they were asked for. */
   readonly runs: readonly BenchRun[];
-  /** Where a peer ran: its first decode run, that is, of the first weights and number of texts … */
+  /** Where a peer ran: its first decode run, that is, of the first weights and number of texts. */
   readonly peer?: PeerRun;
-  /** … and all its runs. */
+  /** All runs of the peer. */
   readonly peers?: readonly PeerRun[];
 }
 

@@ -21,6 +21,7 @@ type Shares = (typeof shares)[number];
 /** What a policy calls them. */
 const asTaken = (option: Shares): keyof KVOptions => (option === 'kvBudget' ? 'budget' : option);
 
+/** In which caches decoding is measured. */
 export interface CacheOptions extends Pick<KeepingOptions, Shares | 'kvType'> {
   /** Tokens of a text when decoding begins, and tokens of a prefill; each of several is measured. Default 128. */
   readonly context?: number | readonly number[];

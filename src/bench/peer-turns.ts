@@ -3,13 +3,17 @@ import { ratio, type Spread, spread, timed } from './spread.ts';
 
 /** What a peer did in one phase, beside each of our methods. */
 export interface PeerRun extends Pick<PeerDescription, 'isa' | 'architecture' | 'stored'> {
+  /** The engine. */
   readonly name: string;
+  /** Of its package. */
   readonly version: string;
   /** Our type of weights, of which its matrices take as many bytes. */
   readonly weights: string;
+  /** Decode steps, or the prefill of a whole text. */
   readonly phase: 'decode' | 'prefill';
   /** Texts decoded together. */
   readonly batch: number;
+  /** Tokens of a text when decoding begins. */
   readonly context: number;
   /** Of all texts together. */
   readonly tokensPerSecond: Spread;

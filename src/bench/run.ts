@@ -23,10 +23,11 @@ import { engineSubject, type NeuronPredictors, type Subject, syntheticSubject } 
 /** `auto`: what the file has; shapes are those of f16 files. */
 export type BenchWeights = 'auto' | WeightType;
 
+/** What is measured: a model or a shape, in which types of weights, by which methods. */
 export interface BenchTarget {
-  /** A model by name or folder … */
+  /** A model by name or folder; or give a `shape`. */
   readonly model?: string;
-  /** … or a shape, with synthetic weights. */
+  /** A shape, with synthetic weights; or give a `model`. */
   readonly shape?: string;
   /** Only so many first layers of the shape, without the weight of embeddings and head. Default: all of it. */
   readonly layers?: number;
@@ -45,7 +46,13 @@ const shapeMethods = ['dense', 'exact', 'predictor', 'oracle', 'random'];
 /** How to measure, and how to open what is measured. */
 export type BenchRunOptions = BenchOptions & Omit<OpenOptions, keyof CacheOptions>;
 
-/** Measure a model or a shape: this machine's bandwidth first, then every weight type in turn. */
+/**
+ * Measure a model or a shape: this machine's bandwidth first, then every weight type in turn. Throws
+ * `BAD_REQUEST`, `OUT_OF_MEMORY`, and for a model what `Engine.open` throws.
+ *
+ *     const { runs } = await bench({ shape: 'opt-1.3b', weights: ['int8'] }, { rounds: 3 });
+ *     runs[0].tokensPerSecond.median;
+ */
 export async function bench(
   target: BenchTarget,
   options: BenchRunOptions = {},

@@ -1,7 +1,10 @@
 /** Of figures of several rounds. */
 export interface Spread {
+  /** The middle one, or the mean of the middle two. */
   readonly median: number;
+  /** The smallest. */
   readonly min: number;
+  /** The largest. */
   readonly max: number;
 }
 

@@ -31,7 +31,9 @@ export interface Entrant {
 
 /** What the cache of a run keeps. */
 export interface BenchKV {
+  /** By name, with its tokens. */
   readonly policy: string;
+  /** Type of keys and values. */
   readonly type: CacheType;
   /** Tokens of a text that the policy keeps; null: all. */
   readonly budget: number | null;

@@ -37,6 +37,7 @@ export interface Subject {
 
 /** What predictors of neurons are. */
 export interface NeuronPredictors {
+  /** Type of their matrices. */
   readonly type: DType;
   /** L entries; 0 where a layer has none. */
   readonly ranks: readonly number[];

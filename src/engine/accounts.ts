@@ -16,6 +16,7 @@ import type { Model } from './step.ts';
  * that computed all, carried on after their activation.
  */
 export interface StepUsage extends Readonly<Record<Site, readonly number[]>> {
+  /** Texts that the step decoded. */
   readonly rows: number;
   /** The same before activations were known: 1 where a site was computed whole. */
   readonly chosen: Readonly<Record<Site, readonly number[]>>;
@@ -26,7 +27,9 @@ export interface StepUsage extends Readonly<Record<Site, readonly number[]>> {
   readonly read: Readonly<Partial<Record<Matrix, ArrayLike<number>>>>;
   /** Bytes read. */
   readonly weights: number;
+  /** Bytes of predictors that were read. */
   readonly predictor: number;
+  /** Bytes of keys and values that were read. */
   readonly kv: number;
 }
 

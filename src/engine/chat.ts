@@ -18,6 +18,7 @@ export interface TalkingModel extends OpenModel {
   readonly span: number;
 }
 
+/** How a conversation begins. */
 export interface ChatOptions {
   /** What the model is told before the conversation. Default: what its template says by itself. */
   readonly system?: string;
@@ -39,16 +40,23 @@ export interface ChatResult extends GenerateResult {
 
 /** What a conversation came to so far, replies that were taken back included. */
 export interface ChatStats {
+  /** How many were begun. */
   readonly replies: number;
+  /** Of all replies. */
   readonly generatedTokens: number;
+  /** Of all prompts, without what was in the cache. */
   readonly prefilledTokens: number;
+  /** Of all prompts, what was in the cache already. */
   readonly reusedTokens: number;
+  /** Time of all decode steps. */
   readonly decodeSeconds: number;
-  /** Tokens in the cache, and the most that stay there. */
+  /** Tokens in the cache. */
   readonly cachedTokens: number;
+  /** The most tokens that stay in the cache. */
   readonly cacheTokens: number;
   /** Tokens the conversation may have; Infinity where it has no end. */
   readonly context: number;
+  /** That are no longer read since the conversation outgrew the context. */
   readonly droppedMessages: number;
 }
 
@@ -111,6 +119,7 @@ export class Chat implements Disposable {
     this.#system = text;
   }
 
+  /** What the conversation came to so far. */
   get stats(): ChatStats {
     const { context, span, policy } = this.#model;
     return {

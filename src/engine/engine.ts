@@ -32,6 +32,7 @@ import { chooseKeeping, findPolicy, type Keeping, type KeepingOptions } from './
 import { openSession, type Session } from './session.ts';
 import { cacheShape, type Model } from './step.ts';
 
+/** How to open a model. */
 export interface OpenOptions extends MethodOptions, KeepingOptions {
   /** What may run it, fastest first. */
   readonly backends: readonly BackendFactory[];
@@ -66,6 +67,7 @@ export interface OpenOptions extends MethodOptions, KeepingOptions {
   readonly onNote?: (note: string) => void;
 }
 
+/** How much room a batch has, and what its steps compute. */
 export interface BatchOptions {
   /** Texts there is room for. Default 8. */
   readonly sequences?: number;
@@ -95,11 +97,15 @@ export class Engine implements AsyncDisposable {
   readonly model: string;
   /** What it was read from. */
   readonly files: ModelFiles;
+  /** Runs what the engine records. */
   readonly backend: Backend;
+  /** Weights in memory, and how the model computes with them. */
   readonly checkpoint: Checkpoint & Model;
   /** The method decode steps ask. */
   readonly sparsity: Sparsity;
+  /** Predictors of heads and neurons; absent where the method needs none or none lies beside the model. */
   readonly predictor: Predictor | undefined;
+  /** What the cache keeps of a text. */
   readonly policy: KVPolicy;
   /** Type of keys and values. */
   readonly cacheType: CacheType;
@@ -145,6 +151,8 @@ export class Engine implements AsyncDisposable {
   /**
    * Open a checkpoint folder, or a GGUF file in one. Everything that can be refused is refused here:
    * options, files, memory.
+   * Throws `BAD_REQUEST`, `FILE_NOT_FOUND`, `BAD_CHECKPOINT`, `BAD_CONFIG`, `BAD_SHAPE`, `MISSING_TENSOR`, `UNKNOWN_FAMILY`,
+   * `BAD_PREDICTOR`, `NO_PREDICTOR`, `BACKEND_UNAVAILABLE`, `BACKEND_OUTDATED`, `OUT_OF_MEMORY`.
    */
   static async open(model: Folder | ModelFiles, options: OpenOptions): Promise<Engine> {
     const start = performance.now();
@@ -218,6 +226,7 @@ export class Engine implements AsyncDisposable {
     return this.files.folder.name;
   }
 
+  /** Sizes of the model and what sets it apart. */
   get description(): Description {
     return this.checkpoint.description;
   }
@@ -236,6 +245,7 @@ export class Engine implements AsyncDisposable {
     );
   }
 
+  /** Whether texts can be given; else ids alone. */
   get hasTokenizer(): boolean {
     return this.#tokenizer !== undefined;
   }
@@ -294,7 +304,13 @@ export class Engine implements AsyncDisposable {
     return createMethod(findMethod(name), this.backend, this.description, this.predictor, options);
   }
 
-  /** Continue a prompt: text, or token ids. Nothing runs before the result is asked for. */
+  /**
+   * Continue a prompt: text, or token ids. Nothing runs before the result is asked for. What is asked for rejects with
+   * `BAD_REQUEST`, `BAD_TEXT`, `NO_TOKENIZER`, `PROMPT_TOO_LONG`; an abort ends it as a result.
+   *
+   *     for await (const { text } of engine.generate('Once', { maxTokens: 64 })) process.stdout.write(text);
+   *     const { text, timing } = await engine.generate([5, 17], { temperature: 0 }).result;
+   */
   generate(prompt: Prompt, options: GenerateOptions = {}): Generation {
     return new Generation(this, freshStart(this, prompt, options), options);
   }

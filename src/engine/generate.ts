@@ -29,6 +29,7 @@ export interface OpenModel {
   session(method?: Sparsity, policy?: KVPolicy): Session;
 }
 
+/** How a text goes on, when it ends, and where. */
 export interface GenerateOptions extends SamplingOptions {
   /** Most ids to generate. Default 128. 0: none, where `promptLogprobs` are asked for. */
   readonly maxTokens?: number;
@@ -60,23 +61,38 @@ export interface GenerateOptions extends SamplingOptions {
  * piece, with the latest id again.
  */
 export interface Piece {
+  /** The id that came. */
   readonly id: number;
+  /** What became certain with it; may be empty. */
   readonly text: string;
+  /** Where `logprobs` asked for it. */
   readonly logprob?: LogProbability;
 }
 
+/** Why a text ended: the model's own end or a stop text; `maxTokens` or the context; the signal. */
 export type FinishReason = 'stop' | 'length' | 'abort';
 
+/** A generated text, and what it cost. */
 export interface GenerateResult {
+  /** The name or path it was opened by. */
   readonly model: string;
+  /** Its model family. */
   readonly family: string;
+  /** What ran it. */
   readonly backend: string;
+  /** Type of weights in memory. */
   readonly weights: string;
+  /** The method that decode steps asked. */
   readonly sparsity: string;
+  /** The prompt, with what the tokenizer puts around it. */
   readonly promptIds: readonly number[];
+  /** What was generated, without the id that ended it. */
   readonly ids: readonly number[];
+  /** The same as text, without a stop text; empty where there is no tokenizer. */
   readonly text: string;
+  /** Why it ended. */
   readonly finishReason: FinishReason;
+  /** Seconds, and tokens a second; of decode steps, without the first id, which prefill gives. */
   readonly timing: {
     readonly loadSeconds: number;
     readonly prefillSeconds: number;
@@ -86,12 +102,15 @@ export interface GenerateResult {
   };
   /** Decode steps, mean. */
   readonly density: Density;
+  /** Bytes that decode steps read for one token, mean. */
   readonly bytesPerToken: BytesPerToken;
+  /** The policy by name, bytes of the cache, and how many tokens of this text it kept at the end. */
   readonly kv: {
     readonly policy: string;
     readonly residentBytes: number;
     readonly keptTokens: number;
   };
+  /** Of each id, where `logprobs` asked for them. */
   readonly logprobs?: readonly LogProbability[];
   /** Of each id of the prompt; null of the first, which follows nothing. */
   readonly promptLogprobs?: readonly (LogProbability | null)[];

@@ -8,7 +8,9 @@ import type { Provenance } from '../predictor.ts';
 import type { Folder, ModelFiles } from '../source.ts';
 import { size } from '../tensor.ts';
 
+/** What a model is. */
 export interface Inspection extends Omit<Description, 'endIds'> {
+  /** The name or path it was asked by. */
   readonly model: string;
   /** Tied weights count once. */
   readonly parameters: number;
@@ -34,7 +36,9 @@ export interface Inspection extends Omit<Description, 'endIds'> {
 
 /**
  * What a model is, from its files' headers. Weights are read only to compare their hash with that of a
- * predictor beside them.
+ * predictor beside them. Throws `FILE_NOT_FOUND`, `BAD_CHECKPOINT`, `BAD_CONFIG`, `UNKNOWN_FAMILY`, `BAD_PREDICTOR`.
+ *
+ *     const { parameters, layers } = await inspect(httpFolder('https://example.org/m/', ['config.json', 'model.safetensors']));
  */
 export async function inspect(model: Folder | ModelFiles): Promise<Inspection> {
   const given = filesOf(model);

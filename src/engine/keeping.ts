@@ -13,7 +13,9 @@ export interface KeepingOptions {
   readonly kv?: string;
   /** Tokens the policy keeps: the first, the most looked at, the last. Defaults are the policy's own. */
   readonly sinks?: number;
+  /** Tokens that the policy keeps by their score. Default: what is left of the budget. */
   readonly heavy?: number;
+  /** Last tokens that the policy keeps. Default: by policy. */
   readonly recent?: number;
   /** All of them together, in tokens, or below 1 as a share of the context. */
   readonly kvBudget?: number;

@@ -7,6 +7,7 @@ import { loadTokenizer } from '../tokenizer/index.ts';
 import { Engine as CoreEngine, type OpenOptions as CoreOptions } from './engine.ts';
 import { inspect as inspectFiles, type Inspection } from './inspect.ts';
 
+/** How to open a model. */
 export interface OpenOptions extends Omit<CoreOptions, 'backends' | 'predictor'> {
   /** What may run it, fastest first. Default: all of Node's. */
   readonly backends?: CoreOptions['backends'];
@@ -22,6 +23,10 @@ export class Engine extends CoreEngine {
   /**
    * Open a bundled model by name, a checkpoint folder, a GGUF file, or a model of the hub that was pulled.
    * Everything that can be refused is refused here: options, files, memory.
+   * Throws `BAD_REQUEST`, `FILE_NOT_FOUND`, `BAD_CHECKPOINT`, `BAD_CONFIG`, `BAD_SHAPE`, `MISSING_TENSOR`, `UNKNOWN_FAMILY`,
+   * `BAD_PREDICTOR`, `NO_PREDICTOR`, `BACKEND_UNAVAILABLE`, `BACKEND_OUTDATED`, `OUT_OF_MEMORY`, `NOT_CACHED`.
+   *
+   *     await using engine = await Engine.open('books-6m', { sparsity: 'predictor', weights: 'int8' });
    */
   static override async open(
     model: string | Folder | ModelFiles,
@@ -40,7 +45,12 @@ export class Engine extends CoreEngine {
   }
 }
 
-/** What a model is, by its name or path, from its files' headers, as `inspect` of the core tells it. */
+/**
+ * What a model is, by its name or path, from its files' headers, as `inspect` of the core tells it. Throws
+ * `FILE_NOT_FOUND`, `BAD_CHECKPOINT`, `BAD_CONFIG`, `UNKNOWN_FAMILY`, `BAD_PREDICTOR`, `NOT_CACHED`.
+ *
+ *     const { parameters, layers } = await inspect('books-6m');
+ */
 export const inspect = async (model: string | Folder | ModelFiles): Promise<Inspection> =>
   await inspectFiles(typeof model === 'string' ? await localFiles(model) : model);
 

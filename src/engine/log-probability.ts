@@ -2,6 +2,7 @@ import { likeliest, logProbabilities } from './sampler.ts';
 
 /** How likely an id was, beside the likeliest ones. */
 export interface LogProbability {
+  /** The id. */
   readonly id: number;
   /** Natural logarithm, before temperature and filters. */
   readonly logprob: number;

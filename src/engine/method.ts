@@ -8,13 +8,15 @@ import type { Site } from '../selector.ts';
 import { type Method, type Sparsity, unionShare } from '../sparsity.ts';
 import type { Tensor } from '../tensor.ts';
 
+/** What a sparsity method may be told. */
 export interface MethodOptions {
-  /** Fixed share of neurons, and of heads, in every layer, in place of calibrated thresholds. */
+  /** Fixed share of neurons to compute in every layer, in place of calibrated thresholds. */
   readonly neurons?: number;
+  /** The same for heads. */
   readonly heads?: number;
-  /** Operating point: growth of perplexity to stay within (default 0.01), … */
+  /** Operating point: growth of perplexity to stay within. Default 0.01. Not beside `recall`. */
   readonly maxLoss?: number;
-  /** … or share of the truly active neurons to select in each layer. */
+  /** Operating point: share of the truly active neurons to select in each layer. Not beside `maxLoss`. */
   readonly recall?: number;
   /** For `random`. Default 0. */
   readonly seed?: number;

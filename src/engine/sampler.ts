@@ -1,6 +1,7 @@
 import { EngineError, expectWhole } from '../errors.ts';
 import { uniform } from '../random.ts';
 
+/** How an id is chosen from logits. */
 export interface SamplingOptions {
   /** 0 is greedy: the likeliest id, the first of equals. Default 0.8. */
   readonly temperature?: number;

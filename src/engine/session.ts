@@ -46,6 +46,7 @@ export class Session implements Disposable {
     this.#text = texts.admit();
   }
 
+  /** Keys and values of all its texts. */
   get cache(): Cache {
     return this.#texts.cache;
   }

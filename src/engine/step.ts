@@ -64,6 +64,7 @@ type RowInput = 'tokens' | 'positions' | 'sequences' | 'slots' | 'places' | 'com
 interface RecordedStep {
   readonly g: Recorder;
   readonly inputs: Readonly<Record<RowInput, Tensor>>;
+  /** Keys and values of all its texts. */
   readonly cache: CacheStep;
   readonly forward: Forward;
   /** Targets i32 [T] or reference logits f32 [T, V] of the measure. */

@@ -71,6 +71,7 @@ export interface Text {
  * holds of each text afterwards. Host arithmetic: nothing is asked of the device.
  */
 export class Steps implements Disposable {
+  /** Keys and values of all its texts. */
   readonly cache: Cache;
   readonly #backend: Backend;
   readonly #model: Model;

@@ -52,6 +52,7 @@ export class Texts implements Disposable {
     this.#steps = new Steps(backend, model, setup, this.#texts);
   }
 
+  /** Keys and values of all its texts. */
   get cache(): Cache {
     return this.#steps.cache;
   }

@@ -7,6 +7,7 @@ import type { StepUsage } from './accounts.ts';
  * on after their activation.
  */
 export interface Density extends Readonly<Record<Site, number>> {
+  /** By layer. */
   readonly layers: readonly Readonly<Record<Site, number>>[];
   /**
    * Of each matrix of the blocks, the share of its bytes that a step read: means over steps and layers.
@@ -20,9 +21,13 @@ export interface Density extends Readonly<Record<Site, number>> {
  * weight bytes dense steps of as many rows read.
  */
 export interface BytesPerToken {
+  /** Of the model. */
   readonly weights: number;
+  /** Of predictors, where there are any. */
   readonly predictor: number;
+  /** Keys and values. */
   readonly kv: number;
+  /** Weights that dense steps would have read. */
   readonly dense: number;
 }
 

@@ -4,7 +4,9 @@ import { EngineError } from '../errors.ts';
 import type { CurvePoint, Task, TaskOptions, TaskResult, TaskRun } from './task.ts';
 import { findTask } from './tasks/index.ts';
 
+/** Options of tasks, and who hears how far they are. */
 export interface EvaluateOptions extends TaskOptions {
+  /** Ends the run between steps. */
   readonly signal?: AbortSignal;
   /** Share of a task that is done, 0 to 1. */
   readonly onProgress?: (task: string, share: number) => void;
@@ -14,11 +16,17 @@ export interface EvaluateOptions extends TaskOptions {
   readonly rssBytes?: TaskRun['rssBytes'];
 }
 
+/** What the tasks scored, and what their decode steps cost. */
 export interface EvaluateResult {
+  /** The name or path it was opened by. */
   readonly model: string;
+  /** Its model family. */
   readonly family: string;
+  /** What ran it. */
   readonly backend: string;
+  /** Type of weights in memory. */
   readonly weights: string;
+  /** The method that decode steps asked. */
   readonly sparsity: string;
   /** What the cache keeps, in tokens (`recent` is absent where it is all), and as what. */
   readonly kv: {
@@ -32,14 +40,22 @@ export interface EvaluateResult {
   readonly results: Readonly<Record<string, TaskResult>>;
   /** Decode steps, mean. */
   readonly density: Density;
+  /** Bytes that decode steps read for one token, mean. */
   readonly bytesPerToken: BytesPerToken;
+  /** Seconds of opening the model, and of all tasks. */
   readonly timing: {
     readonly loadSeconds: number;
     readonly seconds: number;
   };
 }
 
-/** Run tasks, by name or your own, one after another. */
+/**
+ * Run tasks, by name or your own, one after another. Throws `BAD_REQUEST` where no task uses an option, and what the
+ * tasks throw.
+ *
+ *     const { results } = await evaluate(engine, ['perplexity'], { text, limit: 1000 });
+ *     results.perplexity.metrics.perplexity;
+ */
 export async function evaluate(
   engine: Engine,
   tasks: readonly (string | Task)[],

@@ -10,9 +10,13 @@ import { openTensors } from './outputs.ts';
 export interface Golden {
   /** The file it came from. */
   readonly path: string;
+  /** Logits and hidden states of dense prefill, and greedy ids. */
   readonly tensors?: GoldenTensors;
+  /** Logits where only given heads and neurons contribute. */
   readonly masked?: MaskedTensors;
+  /** Perplexities and greedy texts. */
   readonly texts?: GoldenTexts;
+  /** Logits and kept tokens under KV policies. */
   readonly kv?: KvGolden;
 }
 
@@ -56,7 +60,11 @@ export interface GoldenTexts {
   }[];
 }
 
-/** The golden file beside a model. Throws `FILE_NOT_FOUND`. */
+/**
+ * The golden file beside a model. Throws `FILE_NOT_FOUND`.
+ *
+ *     const golden = await readGolden(await findGolden(engine.folder));
+ */
 export async function findGolden(folder: string): Promise<string> {
   for (const name of ['golden.safetensors', 'golden.json'])
     if (await fileExists(`${folder}/${name}`)) return `${folder}/${name}`;
@@ -70,6 +78,8 @@ export async function findGolden(folder: string): Promise<string> {
  * Read reference outputs: a `.safetensors` file with masked.safetensors and kv-golden.* beside it, where they are, or a
  * golden.json with excerpts/ beside it. Throws `FILE_NOT_FOUND`, `BAD_CHECKPOINT`, `MISSING_TENSOR`,
  * `BAD_SHAPE`.
+ *
+ *     const golden = await readGolden('models/mine/golden.safetensors');
  */
 export async function readGolden(path: string): Promise<Golden> {
   const [, folder = '.', file = path] = /^(.*)[/\\]([^/\\]+)$/.exec(path) ?? [];

@@ -13,12 +13,15 @@ export interface Task {
   readonly summary: string;
   /** Raised whenever scores change. */
   readonly version: number;
+  /** Options it takes. */
   readonly uses: readonly (keyof TaskOptions)[];
   /** Its result has a curve. Default false. */
   readonly hasCurve?: boolean;
+  /** Score the model that is open. */
   run(engine: Engine, options: TaskOptions, run: TaskRun): Promise<TaskResult>;
 }
 
+/** What tasks may be told. */
 export interface TaskOptions {
   /** A text to score, or several that follow one another. */
   readonly text?: string | readonly string[];
@@ -40,6 +43,7 @@ export interface TaskRun {
   readonly method: Sparsity;
   /** Decode steps are added to it. */
   readonly usage: Usage;
+  /** Ends the task between steps. */
   readonly signal: AbortSignal | undefined;
   /** Share of the task that is done, 0 to 1. */
   readonly onProgress: (share: number) => void;
@@ -49,11 +53,15 @@ export interface TaskRun {
   readonly rssBytes?: () => number;
 }
 
+/** What one task scored. */
 export interface TaskResult {
+  /** By name; losses in nats, perplexities and shares as numbers. */
   readonly metrics: Readonly<Record<string, number>>;
   /** How many were scored, in what `limit` counts. */
   readonly n: number;
+  /** Of the task. */
   readonly version: number;
+  /** Where the task has one. */
   readonly curve?: readonly CurvePoint[];
   /** What ended a text that might have gone on: its own end, `limit`, or that of the context. */
   readonly ended?: 'text' | 'limit' | 'context';
@@ -65,6 +73,7 @@ export interface CurvePoint {
   readonly tokens: number;
   /** Of the stretch alone. */
   readonly perplexity: number;
+  /** Milliseconds a token took, of the stretch alone. */
   readonly msPerToken: number;
   /** The cache's. */
   readonly residentBytes: number;

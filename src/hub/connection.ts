@@ -6,6 +6,7 @@ export interface ConnectionOptions {
   readonly endpoint?: string;
   /** For gated and private models. Sent to the endpoint alone, never where it redirects to. */
   readonly token?: string;
+  /** Ends the download; what has come is kept. */
   readonly signal?: AbortSignal;
   /** Wait before the first repetition; each further one waits twice as long. Default 500. */
   readonly retryDelayMs?: number;

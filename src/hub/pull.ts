@@ -18,6 +18,7 @@ import { downloadBlob, incomplete } from './download.ts';
 import { expectHubId, expectInside, type HubId, parseHubId } from './id.ts';
 import { findCommit, type HubFile, listRepository } from './repository.ts';
 
+/** What to fetch, from where, into which cache. */
 export interface PullOptions extends ConnectionOptions {
   /** Branch, tag or commit. Default: the id's, else `main`. */
   readonly revision?: string;
@@ -31,6 +32,7 @@ export interface PullOptions extends ConnectionOptions {
   readonly onProgress?: (bytes: number, of: number, file: string) => void;
 }
 
+/** What was fetched, and where it lies. */
 export interface PullResult {
   /** ORG/NAME. */
   readonly id: string;
@@ -46,12 +48,16 @@ export interface PullResult {
     readonly bytes: number;
     readonly cached: boolean;
   }[];
+  /** Of all files together. */
   readonly bytes: number;
 }
 
 /**
  * Fetch what is needed of a model of the hub into the cache that other tools share, and check it. Throws
- * `HUB_UNREACHABLE`, `HUB_REFUSED`, `NOT_ON_HUB`, `NOT_CACHED`, `BAD_DOWNLOAD`, `DISK_FULL`.
+ * `HUB_UNREACHABLE`, `HUB_REFUSED`, `NOT_ON_HUB`, `NOT_CACHED`, `BAD_DOWNLOAD`, `DISK_FULL`, `BAD_REQUEST`, `ABORTED`.
+ *
+ *     const { path } = await pull('org/name:Q4_K_M', { onProgress: (bytes, of) => console.error(bytes / of) });
+ *     await using engine = await Engine.open(path);
  */
 export async function pull(model: string, options: PullOptions = {}): Promise<PullResult> {
   const id = withOptions(expectHubId(model), options);
@@ -75,7 +81,12 @@ export async function pull(model: string, options: PullOptions = {}): Promise<Pu
   return describe(name, commit, snapshot, choice, fetchOne.done);
 }
 
-/** A model of the hub as the cache has it, whole; undefined where it has not. */
+/**
+ * A model of the hub as the cache has it, whole; undefined where it has not. Asks nobody. Throws `BAD_REQUEST` for
+ * what is no id of the hub.
+ *
+ *     const path = (await cachedModel('org/name'))?.path ?? (await pull('org/name')).path;
+ */
 export async function cachedModel(
   model: string,
   options: Pick<PullOptions, 'cache' | 'revision' | 'file'> = {},

@@ -4,7 +4,7 @@ import { expectWithin, folderOf } from './folder.ts';
 
 /**
  * A folder of Blobs or Files, as a page gets them from whoever chooses or drops them; only what is read
- * is in memory.
+ * is in memory. Sources throw `FILE_NOT_FOUND` for a name that is not among them.
  *
  *     blobFolder(Object.fromEntries([...input.files].map((file) => [file.name, file])))
  */

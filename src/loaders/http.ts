@@ -2,6 +2,7 @@ import { EngineError } from '../errors.ts';
 import type { Folder, Source } from '../source.ts';
 import { expectWithin, folderOf } from './folder.ts';
 
+/** How files are asked for. */
 export interface HttpOptions {
   /** Sent with every request. */
   readonly headers?: Readonly<Record<string, string>>;

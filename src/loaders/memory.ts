@@ -2,7 +2,8 @@ import type { Folder } from '../source.ts';
 import { expectWithin, folderOf } from './folder.ts';
 
 /**
- * A folder of bytes that are in memory. They must stay as they are while a source of it is open.
+ * A folder of bytes that are in memory. They must stay as they are while a source of it is open. Sources throw
+ * `FILE_NOT_FOUND` for a name that is not among them.
  *
  *     memoryFolder({ 'config.json': bytes, 'model.safetensors': more, 'tokenizer.json': others })
  */

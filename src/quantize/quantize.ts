@@ -15,7 +15,9 @@ import { type Rounding, roundings } from './roundings.ts';
 import { type Calibration, calibrationOf, perplexityOf, splitText, textsToScore } from './text.ts';
 import { recordDense } from './uses.ts';
 
+/** Into what to quantize, how, and where to write it. */
 export interface QuantizeOptions extends Pick<OpenOptions, 'backend' | 'threads' | 'onNote'> {
+  /** Of a weight inside the blocks. */
   readonly bits: 4 | 8;
   /** Consecutive weights of a row that share a scale; of 8 bits 32. Default 32. */
   readonly group?: 32 | 64 | 128;
@@ -31,18 +33,23 @@ export interface QuantizeOptions extends Pick<OpenOptions, 'backend' | 'threads'
   readonly tokens?: number;
   /** Of token and position embeddings and the output head. Default 8. */
   readonly embeddingBits?: 4 | 8;
+  /** Ends the work; nothing is left behind. */
   readonly signal?: AbortSignal;
   /** What is being done, and how much of it is done, 0 to 1. */
   readonly onProgress?: (label: string, share: number) => void;
 }
 
+/** What was written. */
 export interface QuantizeResult {
+  /** The folder. */
   readonly output: string;
+  /** Of a weight inside the blocks. */
   readonly bits: 4 | 8;
   /** Weights that share a scale. */
   readonly group: 32 | 64 | 128;
   /** They share a minimum too. */
   readonly zeroPoint: boolean;
+  /** The rounding: `rtn` or `gptq`. */
   readonly method: string;
   /** In memory, all together. */
   readonly weightBytes: number;
@@ -59,6 +66,9 @@ const companions =
  *
  * Matrices inside the blocks get `bits`; tables and the output head, where rounding costs most and few
  * bytes are read, `embeddingBits`; norms and biases stay f32.
+ * Throws `BAD_REQUEST`, `BAD_TEXT`, `ABORTED`, and what `Engine.open` throws; then nothing is left behind.
+ *
+ *     const { perplexity } = await quantize('models/mine', { bits: 4, output: 'models/mine-int4', text });
  */
 export async function quantize(model: string, options: QuantizeOptions): Promise<QuantizeResult> {
   const { bits, group = 32, zeroPoint = false, output, text, tokens, signal, onProgress } = options;

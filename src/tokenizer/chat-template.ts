@@ -11,11 +11,14 @@ import { EngineError } from '../errors.ts';
 
 /** One turn of a conversation; templates may read other fields too, such as tool calls. */
 export interface Message {
+  /** Who says it: `system`, `user`, `assistant`, or what a template knows. */
   readonly role: string;
+  /** What is said. */
   readonly content: unknown;
   readonly [field: string]: unknown;
 }
 
+/** How a conversation is written. */
 export interface RenderOptions {
   /** End where the assistant's answer begins. Default true. */
   readonly addGenerationPrompt?: boolean;

@@ -11,6 +11,7 @@ export const pieceTypes = {
 } as const;
 
 export interface Piece {
+  /** What became certain with it; may be empty. */
   readonly text: string;
   /** Of BPE: the highest is merged first. Of Unigram: the logarithm of its probability. */
   readonly score: number;

@@ -2,9 +2,9 @@ import type { Description } from '../model.ts';
 import { type PredictorType, siteType } from '../predictor.ts';
 import { formatOf, rowBytes } from '../tensor.ts';
 
-/** Predictors take at most this share of the bytes of the MLP's f16 weights … */
+/** Predictors take at most this share of the bytes of the MLP's f16 weights. */
 const largestShare = 0.118;
-/** … and none has a higher rank: past it, what a large model gains is less than it reads. */
+/** And none has a higher rank: past it, what a large model gains is less than it reads. */
 const largestRank = (type: PredictorType): number => (formatOf(type).bits === 2 ? 512 : 256);
 const leastRank = 32;
 /** Ranks come in whole quantization groups, but for the smallest. */

@@ -21,6 +21,7 @@ import { calibratePoints, pointPhases } from './points.ts';
 import { Progress, type TrainProgress } from './progress.ts';
 import { WorkFolder } from './work-folder.ts';
 
+/** What to train on, and how long. */
 export interface TrainOptions {
   /** Calibration texts, or their ids. */
   readonly texts: readonly Prompt[];
@@ -45,16 +46,21 @@ export interface TrainOptions {
   readonly seed?: number;
   /** Most bytes of scratch on disk; layers are trained in groups that fit. Default 6 GiB. */
   readonly diskBytes?: number;
+  /** Called as the work goes on. */
   readonly onProgress?: (progress: TrainProgress) => void;
+  /** Ends the work between steps; another run with the same options goes on from there. */
   readonly signal?: AbortSignal;
 }
 
+/** What was fitted, and how well it does on text that it was not fitted on. */
 export interface TrainResult {
   /** The file that was written. */
   readonly predictor: string;
   /** Mean rank of the neurons' predictors. */
   readonly rank: number;
+  /** That it was made with. */
   readonly seed: number;
+  /** That it took, without what an earlier run did. */
   readonly seconds: number;
   /** Ids the predictors were fitted on. */
   readonly tokens: number;
@@ -65,6 +71,7 @@ export interface TrainResult {
   }[];
   /** Perplexity on held-out text that took no part in the calibration. */
   readonly loss: { readonly dense: number; readonly sparse: number; readonly tokens: number };
+  /** What it was made from, as the file says. */
   readonly provenance: Provenance;
 }
 
@@ -75,7 +82,14 @@ const keptLogits = 2 ** 27;
 const heldOutShare = 0.05;
 const largestWindow = 512;
 
-/** Train predictors for an engine's model and write them to one file, unattended. */
+/**
+ * Train predictors for an engine's model and write them to one file, unattended. A run that was ended goes on where it
+ * was. Throws `BAD_REQUEST`, `BAD_TEXT` where there is too little text, `NO_TOKENIZER`, `ABORTED`.
+ *
+ *     await using dense = await Engine.open('models/mine', { sparsity: 'dense' });
+ *     const { loss } = await train(dense, { texts: [text] });
+ *     await using engine = await Engine.open('models/mine'); // finds the predictor beside the model
+ */
 export async function train(engine: Engine, options: TrainOptions): Promise<TrainResult> {
   const start = performance.now();
   const { description } = engine;

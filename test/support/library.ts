@@ -20,3 +20,27 @@ export function* nodesOf(node: ts.Node): Generator<ts.Node> {
   yield node;
   for (const child of node.getChildren()) yield* nodesOf(child);
 }
+
+/** The compiler's view of files, and what they export, by name. */
+export function program(files: readonly string[]): {
+  readonly checker: ts.TypeChecker;
+  readonly exported: ReadonlyMap<string, ts.Symbol>;
+} {
+  const config = ts.readConfigFile(`${root}tsconfig.json`, (path) => ts.sys.readFile(path));
+  const { options } = ts.parseJsonConfigFileContent(config.config, ts.sys, root);
+  const whole = ts.createProgram(
+    files.map((file) => root + file),
+    options,
+  );
+  const checker = whole.getTypeChecker();
+  const exported = new Map<string, ts.Symbol>();
+  for (const file of files)
+    for (const symbol of checker.getExportsOfModule(
+      checker.getSymbolAtLocation(whole.getSourceFile(root + file)!)!,
+    ))
+      exported.set(
+        exported.has(symbol.name) ? `${file}: ${symbol.name}` : symbol.name,
+        symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol,
+      );
+  return { checker, exported };
+}

@@ -138,6 +138,7 @@ function hostView(
   return { dtype, shape, bytes: memory.subarray(start, start + byteLength(dtype, shape)) };
 }
 
+/** The backend that runs the ops' own loops: everywhere, slowly, and the definition of right. */
 export const reference: BackendFactory = {
   name: 'reference',
   summary: 'plain TypeScript, everywhere: slow, and the definition of right',

@@ -15,6 +15,7 @@ import {
 
 /** A part of a text that becomes tokens by itself. */
 export interface Piece {
+  /** What became certain with it; may be empty. */
   readonly text: string;
   /** It begins where the whole text does. */
   readonly first: boolean;
