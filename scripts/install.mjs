@@ -49,7 +49,7 @@ const avx512 = '-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma -m
  * GCC 12.2 then compiles products of 4- and 2-bit weights with f32 wrongly (148 cases of the conformance tests
  * fail; none with these, -O1, -O3 or -O2 -fno-tree-loop-vectorize).
  */
-const scalar = ['-O1', '-ftree-slp-vectorize', '-funroll-loops'];
+const scalar = sanitize ? [] : ['-O1', '-ftree-slp-vectorize', '-funroll-loops'];
 
 /** Instruction sets of each processor family, best first, and their compiler flags. */
 const isaFlags = {
