@@ -1,33 +1,77 @@
 import type { Recorder } from './program.ts';
-import type { Selection } from './selector.ts';
 import type { Tensor } from './tensor.ts';
 
 /**
- * What a cache keeps of a text: two windows, and a score that ranks what lies between them. Eviction is
- * written once, on the device (ops/evict.ts); a policy is what it keeps, in tokens.
+ * What a cache keeps of a text, and what a step reads of that. A policy is data: eviction and choice are written
+ * once, on the device, for all of them.
  *
- * A text has at most `sinks` + `heavy` + `recent` tokens in the cache after a step: its budget. Each KV
- * head of each layer keeps its own where a score decides.
+ * Four kinds. `all` keeps and reads everything. `windows` keeps the first tokens and the last. `ranked` keeps, between
+ * the two, those that a score ranks highest; each KV head of each layer its own. `chosen` keeps everything and reads the
+ * pages that it chooses anew in every step. StreamingLLM is
+ *
+ *     { name: 'streaming', keeps: 'windows', positions: 'compacted', budget: { sinks: 4, heavy: 0, recent: 1020 } }
+ *
+ * and a policy with more room in its first layers has `budget: [{ … }, { … }, …]`, one for each layer.
  */
-export interface KVPolicy {
+export type KVPolicy = KeepsAll | KeepsWindows | KeepsRanked | KeepsChosen;
+
+interface Named {
   readonly name: string;
-  /** First tokens, never evicted. */
-  readonly sinks: number;
-  /** Last tokens, never evicted; Infinity: nothing ever is. */
-  readonly recent: number;
-  /** Tokens between them that are kept by their score; 0 where there is none. */
-  readonly heavy: number;
   /**
    * What rotary embedding and ALiBi take for a token's position once others were evicted: its place in the
    * text, or among the tokens that are kept, so that a text may grow past what the model was trained for.
    */
   readonly positions: 'original' | 'compacted';
-  /** Absent: the windows alone decide, before attention; the oldest that is no sink goes. */
-  readonly score?: Score;
 }
 
-/** How tokens are ranked that may be evicted: by the attention they receive. */
-export interface Score {
+/** Nothing is ever evicted, and everything is read. */
+export interface KeepsAll extends Named {
+  readonly keeps: 'all';
+  readonly positions: 'original';
+}
+
+/** The windows alone decide, before attention: the oldest token that is no sink goes. */
+export interface KeepsWindows extends Named {
+  readonly keeps: 'windows';
+  /** `heavy` is 0, `recent` at least 1. */
+  readonly budget: Budgets;
+}
+
+/** A score decides what lies between the windows. */
+export interface KeepsRanked extends Named {
+  readonly keeps: 'ranked';
+  readonly budget: Budgets;
+  readonly score: Score;
+}
+
+/** Nothing is evicted; a decode step reads as many tokens as the budget has. */
+export interface KeepsChosen extends Named {
+  readonly keeps: 'chosen';
+  readonly positions: 'original';
+  /** Tokens that are read: of the first and last pages, and of those between that the choice ranks highest. */
+  readonly budget: Budgets;
+  readonly choice: Choice;
+}
+
+/** Tokens of a text in one layer: at most these are in the cache after a step, or read by one. */
+export interface Budget {
+  /** The first, always among them. */
+  readonly sinks: number;
+  /** Those between the windows that rank highest. */
+  readonly heavy: number;
+  /** The last, always among them. */
+  readonly recent: number;
+}
+
+/** One budget for all layers, or one for each. */
+export type Budgets = Budget | readonly Budget[];
+
+/** How tokens are ranked that may be evicted; those of the lowest score go. */
+export type Score = AttentionScore | KeyScore;
+
+/** By the attention they receive, gathered where attention has it at hand: no matrix of all by all. */
+export interface AttentionScore {
+  readonly by: 'attention';
   /** Whose attention: of the query heads that share the KV head, or of all heads of the layer. */
   readonly of: 'group' | 'layer';
   /** Queries of a step that count: so many latest of each text. Infinity: all. */
@@ -43,21 +87,53 @@ export interface Score {
   readonly slack: number;
 }
 
-/** The rows of one step: which text each belongs to, where in it, and where in the cache it goes. */
-export interface StepRows {
-  /** i32 [T]; rows of one text are neighbours, in order. */
-  readonly sequences: Tensor;
-  /** i32 [T]: where in the text. */
-  readonly positions: Tensor;
-  /** i32 [T], as the cache's layout gives them: the slot, … */
-  readonly slots: Tensor;
-  /** … and how many of the tokens that the row sees come before it. */
-  readonly places: Tensor;
+/** By its key, or by nothing but chance: a number made once, when the token comes. No attention is gathered. */
+export interface KeyScore {
+  readonly by: 'key';
   /**
-   * i32 [T]: of each row's text, how many of its first tokens have keys and values of all heads in every
-   * layer. Given, a step of one row may leave out those of heads that nobody asks for. Absent: none does.
+   * Record the score [T, G] of keys k [T, G, D] as they come, before any rotation, at `positions` i32 [T] of the texts
+   * `sequences` i32 [T]. Tensors are borrowed.
    */
-  readonly complete?: Tensor | undefined;
+  of(g: Recorder, rows: KeyRows): Tensor;
+}
+
+export interface KeyRows {
+  /** [T, G, D] */
+  readonly k: Tensor;
+  /** i32 [T] */
+  readonly positions: Tensor;
+  /** i32 [T] */
+  readonly sequences: Tensor;
+  readonly layer: number;
+}
+
+/**
+ * How a step ranks the pages of a text: neighbouring tokens, `page` of them, slots p · page … of a KV head. What is kept of a
+ * page beside its keys (bounds, sums) is the policy's own; heads that share a KV head read the same pages.
+ */
+export interface Choice {
+  /** Tokens of a page. */
+  readonly page: number;
+  /** Layers, from the first on, that read everything. */
+  readonly fullLayers: number;
+  /** Numbers that are kept of each page, for keys of so many elements. */
+  readonly columns: (headDim: number) => number;
+  /** Record what keys k [T, G, D], as they are stored, change in `pages` f32 [B, G, P, columns]; zeros at first. */
+  update(g: Recorder, rows: PageRows & { readonly k: Tensor }): void;
+  /**
+   * Record how much each page is wanted by the queries q [T, H, D] of each row: [T, G, P]. Pages that hold no token of
+   * the row's text yet may have any score.
+   */
+  score(g: Recorder, rows: PageRows & { readonly q: Tensor }): Tensor;
+}
+
+export interface PageRows {
+  /** f32 [B, G, P, columns] of this layer. */
+  readonly pages: Tensor;
+  /** i32 [T], both: the text of each row, and its token's slot, which is its position. */
+  readonly sequences: Tensor;
+  readonly slots: Tensor;
+  readonly layer: number;
 }
 
 /** What a policy is asked to keep, in tokens. */
@@ -69,123 +145,20 @@ export interface KVOptions {
   readonly budget?: number;
 }
 
+/** What a policy is made for. */
+export interface KVSubject {
+  /** Tokens the model sees at most. */
+  readonly context: number;
+  /** L */
+  readonly layers: number;
+}
+
 /** A policy by its name: what it takes, and what it makes of it. */
 export interface PolicyKind {
   readonly name: string;
   /** For people, in a table of policies: which tokens of a text stay in the cache. */
   readonly summary: string;
   readonly takes: readonly (keyof KVOptions)[];
-  /** `context`: tokens the model sees at most. Options not taken are absent, others are whole numbers. */
-  create(options: KVOptions, context: number): KVPolicy;
-}
-
-/** Where the tokens of a text go, and how many stay. Arithmetic on the host: it never asks the device. */
-export interface Layout {
-  /** S: slots of one text. */
-  readonly slots: number;
-  /** Most rows a step may add to a text of `length` tokens of which `kept` are in the cache. */
-  room(length: number, kept: number): number;
-  /** Slot and place of the i-th row that a step adds to such a text. */
-  row(length: number, kept: number, i: number): { readonly slot: number; readonly place: number };
-  /** Tokens in the cache after a step added `rows` to such a text. */
-  after(length: number, kept: number, rows: number): number;
-  /** Tokens that the text can be cut back to, `wanted` at most; 0 where only a new beginning is right. */
-  cut(length: number, wanted: number): number;
-}
-
-/**
- * Keys and values of every layer, allocated once for B texts of S slots each.
- *
- * Models hand over un-rotated queries and keys, and how to rotate them: when that happens is the
- * policy's business, since one that compacts positions may have to keep keys un-rotated.
- *
- * A head that was not chosen may lack keys and values of the latest tokens; it gets them, bit for bit what
- * it would have got at once, before anything reads them. This takes a token's slot to be its position, so
- * only a cache that never evicts does it: others store those of all heads.
- */
-export interface Cache {
-  readonly policy: KVPolicy;
-  readonly layout: Layout;
-  /** Bytes allocated so far: keys and values, what is known of them, inputs of those that are made later. */
-  readonly residentBytes: number;
-  /** Begin the recording of one step. */
-  begin(g: Recorder, rows: StepRows): CacheStep;
-  /** Where in the text the tokens are that a KV head keeps of a text, ascending; `kept` are in the cache. */
-  positions(
-    layer: number,
-    head: number,
-    text: number,
-    length: number,
-    kept: number,
-  ): Promise<number[]>;
-  /**
-   * Put random keys and values in place of what a text has, as one of `length` tokens would have left them,
-   * `kept` of which are in the cache: to measure speed without computing them. `random`: numbers in [0, 1).
-   */
-  fill(text: number, length: number, kept: number, random: () => number): void;
-}
-
-/** Rotary frequencies [R/2], and the factor some scalings put on cosines and sines. */
-export interface Rotation {
-  readonly frequencies: Tensor;
-  readonly scale: number;
-}
-
-export interface AttendOptions {
-  readonly rotation: Rotation | undefined;
-  readonly heads: Selection;
-  readonly scale: number;
-  /** Slopes of ALiBi, [H]: what a key's logit gains with each position that it is nearer. */
-  readonly slopes?: Tensor | undefined;
-  /** Keys a query sees, its own included; 0, the default: all before it. */
-  readonly window?: number | undefined;
-  /** The step attends again in this layer, and that is what counts. Default false. */
-  readonly look?: boolean;
-}
-
-/** Keys and values that are missing: which heads get them, and of which tokens. */
-export interface Missing {
-  /** [B, P, E]: of each text the latest inputs of this layer, that of position p in row p mod P. */
-  readonly ring: Tensor;
-  /** u32 [1, 1 + G] and i32 [2 + G], as the op `backlog` gives them. */
-  readonly chosen: Tensor;
-  readonly missing: Tensor;
-}
-
-/** How keys and values of one layer are made of what was kept. */
-export interface Source {
-  /** [1, E]: what the projections of both read, as they read it. */
-  readonly x: Tensor;
-  readonly rotation: Rotation | undefined;
-  /**
-   * Record k and v [P, G, D] of what is missing, un-rotated, in the rows of the ring; the rest of them is
-   * undefined. Called for other recordings too, as long as the weights are there.
-   */
-  make(g: Recorder, missing: Missing): { readonly k: Tensor; readonly v: Tensor };
-}
-
-export interface CacheStep {
-  /** Record the storing of k and v, both [T, G, D], of one layer. */
-  store(layer: number, k: Tensor, v: Tensor, rotation: Rotation | undefined): void;
-
-  /**
-   * In place of `store`: record the storing of keys and values of `heads` [1, 1 + G] alone, of this token
-   * and of all that they miss. Absent: this step must store everything.
-   */
-  readonly storeFor?: (layer: number, heads: Tensor, source: Source) => void;
-
-  /**
-   * After the step is recorded: what records, in a recording of its own, the storing of all that runs of
-   * this step have left out of the row's text up to its position. Undefined: they leave nothing out.
-   */
-  settling(): ((g: Recorder) => void) | undefined;
-
-  /** After the step is recorded: what must run once before it first does, in a recording of its own. */
-  preparing(): ((g: Recorder) => void) | undefined;
-
-  /**
-   * Record attention of q [T, H, D] over what is stored; returns [T, H, D], selected heads only. What tokens
-   * receive ranks them, and may evict some, unless it is a mere look.
-   */
-  attend(layer: number, q: Tensor, options: AttendOptions): Tensor;
+  /** Options not taken are absent, others are whole numbers. */
+  create(options: KVOptions, subject: KVSubject): KVPolicy;
 }

@@ -1,4 +1,4 @@
-import type { CacheStep } from './kv.ts';
+import type { CacheStep } from './cache.ts';
 import type { Activation } from './ops/activation.ts';
 import type { Recorder } from './program.ts';
 import { matrices, type Matrix, type Selector } from './selector.ts';

@@ -36,15 +36,15 @@ export type Params<P extends string> = { readonly [K in P]: number };
 
 /**
  * `bytes` of `role`, read once, or once for each index in `select` (a `Selection` tensor); with
- * `group`, once for each distinct index / group; with `perSlot`, times the cache slots each row sees, at
- * most that many.
+ * `group`, once for each distinct index / group; with `perSlot`, times the cache slots each row sees: those up to its own of
+ * `slots` i32 [T], at most so many.
  */
 export interface Read {
   readonly role: Role;
   readonly bytes: number;
   readonly select: Tensor | undefined;
   readonly group?: number;
-  readonly perSlot?: number;
+  readonly perSlot?: { readonly slots: Tensor; readonly most: number };
 }
 
 /** A tensor whose bytes lie in JavaScript's memory. `bytes` begins at a multiple of 4. */

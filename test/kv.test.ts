@@ -9,7 +9,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Engine } from '../src/engine/local.ts';
 import type { Session } from '../src/engine/session.ts';
 import type { KVOptions, KVPolicy } from '../src/kv.ts';
-import { budgetOf, createPolicy } from '../src/kv/parts/budget.ts';
+import { budgetAt, budgetOf, createPolicy } from '../src/kv/parts/budget.ts';
+import { slackOf } from '../src/kv/parts/layout.ts';
 import { full } from '../src/kv/full.ts';
 import { policies } from '../src/kv/index.ts';
 import { dense } from '../src/sparsity/dense.ts';
@@ -22,14 +23,25 @@ const opens = await backendsThatOpen('kv');
 const text = (length: number, which = 0): Int32Array =>
   Int32Array.from({ length }, (_, i) => (i * 37 + which * 101 + 5) % 331);
 
-const evicting = policies.filter(({ name }) => name !== 'full');
+const evicting = policies.filter(
+  (kind) => kind.create({}, { context: 128, layers: 1 }).keeps !== 'all',
+);
+
+/** Why a model cannot have a policy. */
+function unable(policy: KVPolicy, { description }: Engine): string | undefined {
+  if (policy.positions === 'original' || description.positions !== 'learned') return undefined;
+  return 'its positions are learned: they cannot be moved';
+}
 
 /** A policy of this name in a context of so many tokens. */
-function policyOf(name: string, options: KVOptions, context = 128): KVPolicy {
+function policyOf(name: string, options: KVOptions, layers: number): KVPolicy {
   const kind = policies.find((one) => one.name === name)!;
   const taken = Object.entries(options).filter(([o]) => kind.takes.includes(o as keyof KVOptions));
-  return createPolicy(kind, Object.fromEntries(taken), context);
+  return createPolicy(kind, Object.fromEntries(taken), { context: 128, layers });
 }
+
+/** A budget for a policy; snapkv's last 32 tokens stay whatever it is. */
+const roomy = (name: string, tokens: number): number => (name === 'snapkv' ? 40 : tokens);
 
 /** Logits after each token from `decoded` on, the others prefilled in pieces of these sizes. */
 async function run(
@@ -76,14 +88,15 @@ describe.each(opens)('%s', (backend) => {
     });
     afterAll(() => engine[Symbol.asyncDispose]());
 
-    const can = (policy: KVPolicy): boolean =>
-      policy.positions === 'original' || engine.description.positions !== 'learned';
-
     it.each(evicting.map((kind) => kind.name))(
       '%s with room for the whole text is the full cache, bit for bit',
       async (which) => {
         const ids = text(24);
-        const policy = policyOf(which, { budget: 24, ...(which === 'snapkv' && { recent: 8 }) });
+        const policy = policyOf(
+          which,
+          { budget: 24, ...(which === 'snapkv' && { recent: 8 }) },
+          engine.description.layers,
+        );
         const { logits, kept } = await run(engine, policy, ids, [12, 7]);
         expect(logits).toEqual((await run(engine, full, ids, [12, 7])).logits);
         expect(kept.every((tokens) => tokens.length === 24)).toBe(true);
@@ -97,11 +110,12 @@ describe.each(opens)('%s', (backend) => {
       expect(pieces.logits.at(-1)).toEqual(singly.logits[39]);
     });
 
-    it.each(['window', 'streaming'])(
+    it.for(['window', 'streaming'])(
       '%s: a prompt in pieces is the prompt token by token',
-      async (which) => {
-        const policy = policyOf(which, { recent: 5 });
-        if (!can(policy)) return;
+      async (which, { skip }) => {
+        const policy = policyOf(which, { recent: 5 }, engine.description.layers);
+        const reason = unable(policy, engine);
+        if (reason) skip(reason);
         const ids = text(36);
         const { logits } = await run(engine, policy, ids, [2, 5, 7, 7, 1, 6]);
         const singly = await run(engine, policy, ids, []);
@@ -110,21 +124,19 @@ describe.each(opens)('%s', (backend) => {
       },
     );
 
-    it.each(evicting.map((kind) => kind.name))('%s keeps what it says', async (which) => {
-      const policy = policyOf(which, which === 'snapkv' ? { budget: 40 } : { budget: 13 });
-      if (!can(policy)) return;
-      const slack = policy.score?.slack ?? 0;
+    it.for(evicting.map((kind) => kind.name))('%s keeps what it says', async (which, { skip }) => {
+      const policy = policyOf(which, { budget: roomy(which, 13) }, engine.description.layers);
+      const reason = unable(policy, engine);
+      if (reason) skip(reason);
+      const [slack, { sinks, recent }] = [slackOf(policy), budgetAt(policy, 0)];
       const { kept, logits } = await run(engine, policy, text(75), [40, 20]);
       for (const tokens of kept) {
         expect(tokens).toEqual([...new Set(tokens)].sort((a, b) => a - b));
         expect(tokens.length).toBeGreaterThanOrEqual(budgetOf(policy));
         expect(tokens.length).toBeLessThanOrEqual(budgetOf(policy) + slack);
-        const [first, last] = [tokens.slice(0, policy.sinks), tokens.slice(-policy.recent)];
-        expect(first).toEqual(Array.from({ length: policy.sinks }, (_, i) => i));
-        if (policy.recent)
-          expect(last).toEqual(
-            Array.from({ length: policy.recent }, (_, i) => 75 - policy.recent + i),
-          );
+        const [first, last] = [tokens.slice(0, sinks), tokens.slice(-recent)];
+        expect(first).toEqual(Array.from({ length: sinks }, (_, i) => i));
+        if (recent) expect(last).toEqual(Array.from({ length: recent }, (_, i) => 75 - recent + i));
       }
       expect(logits.flatMap((row) => Array.from(row)).every(Number.isFinite)).toBe(true);
     });
@@ -140,7 +152,7 @@ describe.each(opens)('%s', (backend) => {
     it.each(evicting.map((kind) => kind.name))(
       '%s: texts together get what each gets alone',
       async (which) => {
-        const policy = policyOf(which, which === 'snapkv' ? { budget: 40 } : { budget: 12 });
+        const policy = policyOf(which, { budget: roomy(which, 12) }, engine.description.layers);
         const texts = [text(90, 1), text(70, 2), text(85, 3)];
         using batch = engine.batch({ sequences: 3, method: dense, policy });
         const places = texts.map(() => batch.admit());
@@ -167,7 +179,7 @@ describe.each(opens)('%s', (backend) => {
     );
 
     it('a place in a batch forgets the text that had it', async () => {
-      const policy = policyOf('h2o', { sinks: 2, budget: 12 });
+      const policy = policyOf('h2o', { sinks: 2, budget: 12 }, engine.description.layers);
       using batch = engine.batch({ sequences: 1, method: dense, policy });
       const first = batch.admit();
       await batch.prefill(first, text(60, 1));
@@ -182,7 +194,7 @@ describe.each(opens)('%s', (backend) => {
         ['streaming', 53],
         ['h2o', 0],
       ] as const) {
-        const policy = policyOf(which, { budget: 12 });
+        const policy = policyOf(which, { budget: 12 }, engine.description.layers);
         using session = engine.session(dense, policy);
         const ids = text(60);
         await session.prefill(ids);
@@ -198,7 +210,7 @@ describe.each(opens)('%s', (backend) => {
 
     it('heads that nobody computes rank nothing: their KV head keeps its scores', async () => {
       const { heads, kvHeads } = engine.description;
-      const policy = policyOf('h2o', { sinks: 2, heavy: 6, recent: 4 });
+      const policy = policyOf('h2o', { sinks: 2, heavy: 6, recent: 4 }, engine.description.layers);
       const group = heads / kvHeads;
       const ids = text(40);
       using method = given(engine.backend, engine.description);
@@ -228,7 +240,8 @@ describe.each(opens)('%s', (backend) => {
       for (const { name } of policies) {
         const policy = policyOf(
           name,
-          name === 'full' ? {} : { budget: name === 'snapkv' ? 40 : 12 },
+          name === 'full' ? {} : { budget: roomy(name, 12) },
+          engine.description.layers,
         );
         using sparse = engine.session(method, policy);
         using whole = engine.session(dense, policy);

@@ -20,7 +20,18 @@ interface Layer {
 const ground = ['errors', 'tensor', 'float16', 'schema'];
 /** In a line: each imports only those before it. */
 const contracts = [
-  ...['op', 'program', 'backend', 'selector', 'kv', 'model', 'predictor', 'sparsity', 'source'],
+  ...[
+    'op',
+    'program',
+    'backend',
+    'selector',
+    'kv',
+    'cache',
+    'model',
+    'predictor',
+    'sparsity',
+    'source',
+  ],
 ];
 const below = [...ground, ...contracts.map((name) => `${name}.ts`), 'random', 'rows'];
 

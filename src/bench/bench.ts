@@ -2,6 +2,7 @@ import os from 'node:os';
 import type { BackendInfo } from '../backend.ts';
 import { Batch } from '../engine/batch.ts';
 import { BreakEven, type BreakEvenRule } from '../engine/break-even.ts';
+import { keptOf } from '../kv/parts/layout.ts';
 import { EngineError, expectWhole } from '../errors.ts';
 import type { Description } from '../model.ts';
 import type { Limits } from '../sparsity.ts';
@@ -272,7 +273,7 @@ export async function benchSubject(
         batch: 1,
         context: plan.context,
         filled: plan.filled,
-        kv: describeCache(stage, 1, batch.cache.layout.after(0, 0, plan.context)),
+        kv: describeCache(stage, 1, keptOf(batch.cache.layout, plan.context)),
         tokensPerSecond,
         msPerToken: spread(prefill.map((rate) => 1000 / rate)),
         speedup: { median: 1, min: 1, max: 1 },

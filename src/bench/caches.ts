@@ -1,8 +1,7 @@
 import { chooseKeeping, findPolicy, type KeepingOptions } from '../engine/keeping.ts';
-import { cacheShape } from '../engine/step.ts';
 import { EngineError } from '../errors.ts';
 import type { KVOptions, KVPolicy } from '../kv.ts';
-import { cacheBytes } from '../kv/cache.ts';
+import { cacheBytes, cacheShape } from '../kv/cache.ts';
 import { optionNames } from '../kv/parts/budget.ts';
 import { layoutOf } from '../kv/parts/layout.ts';
 import type { Description } from '../model.ts';
@@ -115,7 +114,8 @@ export function planCaches(
       const kind = findPolicy(options);
       const { policy, type } = chooseKeeping(kind, { ...options, context }, description);
       const behind = context + steps;
-      const cutsBack = layoutOf(policy, behind).cut(behind, context) === context;
+      const cutsBack =
+        layoutOf(policy, behind, description.layers).cut(behind, context) === context;
       const capacity = cutsBack ? behind : context + all;
       if (description.positions === 'learned' && capacity > description.context)
         throw new EngineError(

@@ -136,4 +136,4 @@ export function describeCache({ plan, batch }: Stage, texts: number, keptTokens:
 
 /** The other keeps everything of a text as long. */
 export const isFullBeside = ({ plan: { policy, context } }: Stage, { plan }: Stage): boolean =>
-  policy.recent === Infinity && context === plan.context;
+  policy.keeps === 'all' && context === plan.context;

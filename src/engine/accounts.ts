@@ -1,5 +1,5 @@
 import type { Backend } from '../backend.ts';
-import type { Cache } from '../kv.ts';
+import type { Cache } from '../cache.ts';
 import { unmoved } from '../kv/parts/layout.ts';
 import { matricesOf, matrixName } from '../model.ts';
 import type { Read } from '../op.ts';
@@ -90,8 +90,8 @@ export class Accounts {
     return this.#counts!;
   }
 
-  /** What a run did that counted so, of rows in these slots of the cache. */
-  usage(counts: Uint32Array, slots: Int32Array): StepUsage {
+  /** What a run did that counted so, of so many rows in these slots of the cache, by the tensors that hold them. */
+  usage(counts: Uint32Array, rows: number, slots: ReadonlyMap<Tensor, Int32Array>): StepUsage {
     const { description } = this.#model;
     const { layers } = description;
     const bytes = { weights: 0, predictor: 0, kv: 0 };
@@ -100,7 +100,9 @@ export class Accounts {
     for (const { role, bytes: each, select, count, perSlot, of } of this.#reads) {
       const times = count === undefined ? 1 : counts[count];
       // Of selections by row, each reads its own slots; their mean stands for all.
-      const seen = perSlot ? seenSlots(slots, perSlot) / (select?.shape[0] ?? 1) : 1;
+      const seen = perSlot
+        ? seenSlots(slots.get(perSlot.slots)!, perSlot.most) / (select?.shape[0] ?? 1)
+        : 1;
       bytes[role as keyof typeof bytes] += each * times * seen;
       if (of) read[of.matrix][of.layer] += (each * times) / of.bytes;
     }
@@ -114,7 +116,7 @@ export class Accounts {
     const neurons = placed.neurons.map((at, layer) =>
       share(at ?? placed.carried[layer], description.neurons),
     );
-    return { rows: slots.length, chosen, heads: chosen.heads, neurons, read, ...bytes };
+    return { rows, chosen, heads: chosen.heads, neurons, read, ...bytes };
   }
 
   release(backend: Backend): void {
@@ -129,7 +131,7 @@ const seenSlots = (slots: Int32Array, most: number): number =>
 /** Weight bytes a step of rows `inputs` [T] reads that selects everything. */
 export function denseBytes(model: Model, cache: Cache, inputs: Tensor): number {
   const g = new Recorder();
-  const rows = unmoved({ positions: inputs, sequences: inputs });
+  const rows = unmoved({ positions: inputs, sequences: inputs }, cache.layout.slots.length);
   model.family.forward(g, model.config, model.weights, {
     tokens: inputs,
     positions: inputs,

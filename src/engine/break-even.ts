@@ -1,6 +1,6 @@
 import type { Backend, Program } from '../backend.ts';
-import type { Cache } from '../kv.ts';
-import { createCache } from '../kv/cache.ts';
+import type { Cache } from '../cache.ts';
+import { cacheShape, createCache } from '../kv/cache.ts';
 import { full } from '../kv/full.ts';
 import { unmoved } from '../kv/parts/layout.ts';
 import { type Command, Recorder } from '../program.ts';
@@ -9,7 +9,7 @@ import type { Limits, Sparsity } from '../sparsity.ts';
 import { carryAbove } from '../sparsity/parts/carry.ts';
 import { byteLength, type Tensor } from '../tensor.ts';
 import { uniform } from '../random.ts';
-import { cacheShape, type Model } from './step.ts';
+import { type Model } from './step.ts';
 
 /**
  * What steps of several rows compute in full because choosing would cost more than it saves: measured on

@@ -1,7 +1,7 @@
 import { EngineError } from '../errors.ts';
 import { whereIs } from '../loaders/names.ts';
 import type { KVPolicy } from '../kv.ts';
-import { mostKept } from '../kv/parts/budget.ts';
+import { mostKept } from '../kv/parts/layout.ts';
 import type { ModelFiles } from '../source.ts';
 import type { ChatTemplate, Message } from '../tokenizer/index.ts';
 import type { GenerateOptions, GenerateResult, OpenModel, Start } from './generate.ts';

@@ -2,7 +2,7 @@ import type { Backend, BackendFactory } from '../backend.ts';
 import { openOneOf } from '../backends/open.ts';
 import { EngineError, expectWhole } from '../errors.ts';
 import type { KVPolicy } from '../kv.ts';
-import { cacheBytes } from '../kv/cache.ts';
+import { cacheBytes, cacheShape } from '../kv/cache.ts';
 import { budgetOf } from '../kv/parts/budget.ts';
 import type { CacheType } from '../ops/attention.ts';
 import { type Checkpoint, loadCheckpoint } from '../loaders/checkpoint.ts';
@@ -30,7 +30,7 @@ import {
 } from './method.ts';
 import { chooseKeeping, findPolicy, type Keeping, type KeepingOptions } from './keeping.ts';
 import { openSession, type Session } from './session.ts';
-import { cacheShape, type Model } from './step.ts';
+import type { Model } from './step.ts';
 
 /** How to open a model. */
 export interface OpenOptions extends MethodOptions, KeepingOptions {

@@ -65,19 +65,25 @@ export function chooseKeeping(
   description: Description,
 ): Keeping {
   const span = chooseContext(options.context, description);
-  const policy = createPolicy(kind, asked(options), span);
-  const { family, positions } = description;
+  const { family, positions, layers } = description;
+  const policy = createPolicy(kind, asked(options), { context: span, layers });
   if (policy.positions === 'compacted' && positions === 'learned')
     throw new EngineError(
       'BAD_REQUEST',
-      `\`kv\` ${policy.name}: it moves tokens to other positions, which ${family} models cannot: they add a learned embedding of each position at the input; choose \`kv\` h2o, tova, snapkv, window or full`,
+      `\`kv\` ${policy.name}: it moves tokens to other positions, which ${family} models cannot: they add a learned embedding of each position at the input; choose \`kv\` ${staying(description).join(', ')}`,
     );
   // Where only differences of positions count and none exceeds the budget, a text has no end.
-  const bounded = policy.score === undefined && policy.recent !== Infinity;
+  const bounded = policy.keeps === 'windows';
   const endless = positions !== 'learned' && (bounded || policy.positions === 'compacted');
   const type = options.kvType ?? 'f32';
   return { policy, type, context: endless ? longest : span, span };
 }
+
+/** Policies that leave tokens at their positions. */
+const staying = ({ context, layers }: Description): string[] =>
+  policies
+    .filter((kind) => kind.create({}, { context, layers }).positions === 'original')
+    .map(({ name }) => name);
 
 const asked = ({ sinks, heavy, recent, kvBudget: budget }: KeepingOptions): KVOptions => ({
   ...(sinks === undefined ? {} : { sinks }),

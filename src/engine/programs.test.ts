@@ -25,7 +25,14 @@ it('what a step is asked for is part of what it is found by', async () => {
 });
 
 const recipe = (rows: number): Recipe => ({
-  ...{ method: dense, rows, logits: 'all' as const, measure: undefined, hidden: false },
+  ...{
+    method: dense,
+    rows,
+    logits: 'all' as const,
+    measure: undefined,
+    hidden: false,
+    chooses: false,
+  },
 });
 
 /** Programs whose scratch is as many bytes as they have rows; what is released, in order. */

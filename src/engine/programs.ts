@@ -16,6 +16,7 @@ const parts = Object.keys({
   logits: true,
   measure: true,
   hidden: true,
+  chooses: true,
 } satisfies Record<keyof Recipe, true>) as readonly (keyof Recipe)[];
 
 /** A step that is recorded. */

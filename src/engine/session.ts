@@ -1,6 +1,7 @@
 import type { Backend } from '../backend.ts';
 import { EngineError } from '../errors.ts';
-import type { Cache, KVPolicy } from '../kv.ts';
+import type { Cache } from '../cache.ts';
+import type { KVPolicy } from '../kv.ts';
 import type { Sparsity } from '../sparsity.ts';
 import type { StepUsage } from './accounts.ts';
 import { describe, type LogProbability } from './log-probability.ts';
@@ -74,7 +75,13 @@ export class Session implements Disposable {
   /** Where in the text the tokens are that a KV head of a layer keeps, ascending. */
   keptPositions(layer: number, head: number): Promise<number[]> {
     this.#open();
-    return this.cache.positions(layer, head, this.#text, this.length, this.kept);
+    return this.cache.positions(
+      layer,
+      head,
+      this.#text,
+      this.length,
+      this.#texts.keptByGroup(this.#text),
+    );
   }
 
   /**

@@ -1,8 +1,6 @@
 import type { Backend, Program } from '../backend.ts';
-import type { Cache, CacheStep } from '../kv.ts';
-import type { CacheShape } from '../kv/cache.ts';
+import type { Cache, CacheStep } from '../cache.ts';
 import type { Description, Family, Forward, Weights } from '../model.ts';
-import type { CacheType } from '../ops/attention.ts';
 import { crossEntropy } from '../ops/cross-entropy.ts';
 import { divergence } from '../ops/divergence.ts';
 import { Recorder } from '../program.ts';
@@ -40,6 +38,8 @@ export interface StepOptions {
    * they are chosen again; or all at once, which gives the same results and reads more.
    */
   readonly keys?: 'chosen' | 'all';
+  /** Rows are decoded, and read what a policy chooses that chooses. Default false: all that is kept. */
+  readonly chooses?: boolean;
 }
 
 /** One run's tokens [T], at positions [T] of the texts `sequences` [T]. */
@@ -47,9 +47,9 @@ export interface StepRun {
   readonly tokens: Int32Array;
   readonly positions: Int32Array;
   readonly sequences: Int32Array;
-  /** Where the rows go in the cache, as its layout gives it [T]. */
-  readonly slots: Int32Array;
-  readonly places: Int32Array;
+  /** Where the rows go in the cache, as its layout gives it [T], for each group of layers. */
+  readonly slots: readonly Int32Array[];
+  readonly places: readonly Int32Array[];
   /** Of each row's text, how many of its first tokens have keys and values of all heads [T]. */
   readonly complete: Int32Array;
   /** What the measure compares with. */
@@ -58,12 +58,15 @@ export interface StepRun {
   readonly timed?: boolean;
 }
 
-type RowInput = 'tokens' | 'positions' | 'sequences' | 'slots' | 'places' | 'complete';
+type RowInput = 'tokens' | 'positions' | 'sequences' | 'complete';
 
 /** A step that is recorded and not compiled: what its runs write, and what may be read after them. */
 interface RecordedStep {
   readonly g: Recorder;
   readonly inputs: Readonly<Record<RowInput, Tensor>>;
+  /** i32 [T], both, for each group of layers. */
+  readonly slots: readonly Tensor[];
+  readonly places: readonly Tensor[];
   /** Keys and values of all its texts. */
   readonly cache: CacheStep;
   readonly forward: Forward;
@@ -80,7 +83,7 @@ export class StepProgram implements Disposable {
   readonly #program: Program;
   readonly #settling: ReturnType<CacheStep['settling']>;
   #preparing: ReturnType<CacheStep['preparing']>;
-  #slots = new Int32Array();
+  #slots: ReadonlyMap<Tensor, Int32Array> = new Map();
   #times: StepTimes | undefined;
   /** What the latest run counted, once anything of it was read. */
   #counts: Uint32Array | undefined;
@@ -120,11 +123,13 @@ export class StepProgram implements Disposable {
     const { expected, timed } = rows;
     if (this.#preparing) await this.#runOnce(this.#preparing);
     this.#preparing = undefined;
-    const { inputs, expected: compared } = this.#step;
+    const { inputs, slots, places, expected: compared } = this.#step;
     for (const [name, tensor] of Object.entries(inputs))
       this.#backend.write(tensor, rows[name as RowInput]);
+    slots.forEach((tensor, group) => this.#backend.write(tensor, rows.slots[group]));
+    places.forEach((tensor, group) => this.#backend.write(tensor, rows.places[group]));
     if (expected && compared) this.#backend.write(compared, expected);
-    this.#slots = rows.slots.slice();
+    this.#slots = new Map(slots.map((tensor, group) => [tensor, rows.slots[group]]));
     this.#counts = undefined;
     if (timed && this.#backend.time) {
       const times = await this.#backend.time(this.#program);
@@ -185,7 +190,7 @@ export class StepProgram implements Disposable {
   /** What the latest run read and computed; nothing is read for it where something else was read before. */
   async usage(): Promise<StepUsage> {
     if (!this.#counts) await this.#read([]);
-    return this.#step.accounts.usage(this.#counts!, this.#slots);
+    return this.#step.accounts.usage(this.#counts!, this.#step.inputs.tokens.shape[0], this.#slots);
   }
 
   async #one(tensor: Tensor): Promise<Float32Array> {
@@ -219,16 +224,17 @@ function recordStep(
     tokens: input(),
     positions: input(),
     sequences: input(),
-    slots: input(),
-    places: input(),
     complete: input(),
   };
   const g = new Recorder({ roundsActivations: model.roundsActivations ?? false });
-  const { sequences, positions, slots, places, complete } = inputs;
+  const { sequences, positions, complete } = inputs;
+  const slots = cache.layout.slots.map(input);
+  const places = cache.layout.slots.map(input);
   const accounts = new Accounts(method.begin(g, { sequences, positions, limits }), model);
   const cacheStep = cache.begin(g, {
     ...{ sequences, positions, slots, places },
     ...(keys === 'chosen' ? { complete } : {}),
+    chooses: options.chooses ?? false,
   });
   const forward = model.family.forward(g, model.config, model.weights, {
     tokens: inputs.tokens,
@@ -241,7 +247,7 @@ function recordStep(
   if (options.hidden) forward.hidden.forEach((h) => g.keep(h));
   const measure = recordMeasure(g, backend, options, forward.logits);
   accounts.record(g, backend);
-  return { g, inputs, cache: cacheStep, forward, ...measure, accounts };
+  return { g, inputs, slots, places, cache: cacheStep, forward, ...measure, accounts };
 }
 
 function recordMeasure(
@@ -259,20 +265,9 @@ function recordMeasure(
   return { expected, measured: g.keep(divergence(g, logits, expected)) };
 }
 
-function release(backend: Backend, { inputs, expected, accounts }: RecordedStep): void {
+function release(backend: Backend, step: RecordedStep): void {
+  const { inputs, slots, places, expected, accounts } = step;
   accounts.release(backend);
-  for (const tensor of Object.values(inputs)) backend.free(tensor);
+  for (const tensor of [...Object.values(inputs), ...slots, ...places]) backend.free(tensor);
   if (expected) backend.free(expected);
 }
-
-/** The cache `sequences` texts of up to `capacity` tokens need. */
-export const cacheShape = (
-  { layers, heads, kvHeads, headDim, hiddenSize }: Description,
-  capacity: number,
-  sequences = 1,
-  type: CacheType = 'f32',
-): CacheShape => ({
-  ...{ layers, kvHeads, headDim, sequences, capacity, type },
-  // Where heads share keys and values, making them later saves next to nothing.
-  ...(kvHeads === heads ? { inputs: hiddenSize } : {}),
-});

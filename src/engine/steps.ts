@@ -1,14 +1,15 @@
 import type { Backend } from '../backend.ts';
 import { EngineError } from '../errors.ts';
-import type { Cache, KVPolicy } from '../kv.ts';
-import { createCache } from '../kv/cache.ts';
+import type { Cache, Kept } from '../cache.ts';
+import type { KVPolicy } from '../kv.ts';
+import { cacheShape, createCache } from '../kv/cache.ts';
 import type { CacheType } from '../ops/attention.ts';
 import type { Sparsity } from '../sparsity.ts';
 import { dense } from '../sparsity/dense.ts';
 import { denseBytes } from './accounts.ts';
 import type { BreakEven } from './break-even.ts';
 import { type ProgramBounds, Programs, type Recipe, type Recorded } from './programs.ts';
-import { cacheShape, type Model, type StepOptions, StepProgram, type StepRun } from './step.ts';
+import { type Model, type StepOptions, StepProgram, type StepRun } from './step.ts';
 
 export interface TextsSetup {
   /** What decode steps ask. */
@@ -55,7 +56,7 @@ export interface Text {
   admitted: boolean;
   length: number;
   /** Tokens that are in the cache. */
-  kept: number;
+  kept: Kept;
   /** Tokens that have keys and values of all heads; the step that left out what others lack. */
   complete: number;
   leftOut: StepProgram | undefined;
@@ -112,19 +113,26 @@ export class Steps implements Disposable {
     { logits, measure, hidden = false, method, ...run }: Ask,
   ): Promise<StepProgram> {
     const { layout } = this.cache;
-    const recipe = { method: method ?? dense, rows: tokens.length, logits, measure, hidden };
+    const recipe = {
+      ...{ method: method ?? dense, rows: tokens.length, logits, measure, hidden },
+      chooses: method !== undefined && this.cache.policy.keeps === 'chosen',
+    };
     const recorded = this.#programs.find(recipe) ?? (await this.#programs.record(recipe));
     const { step } = recorded;
     const texts = new Map<number, number>();
-    const [positions, slots, places] = [tokens.slice(), tokens.slice(), tokens.slice()];
+    const positions = tokens.slice();
+    const slots = layout.slots.map(() => tokens.slice());
+    const places = layout.slots.map(() => tokens.slice());
     sequences.forEach((sequence, row) => {
       const { length, kept } = this.#texts[sequence];
       const added = texts.get(sequence) ?? 0;
       texts.set(sequence, added + 1);
-      const { slot, place } = layout.row(length, kept, added);
       positions[row] = length + added;
-      slots[row] = slot;
-      places[row] = place;
+      for (let group = 0; group < slots.length; group++) {
+        const { slot, place } = layout.row(group, length, kept, added);
+        slots[group][row] = slot;
+        places[group][row] = place;
+      }
     });
     for (const [sequence, added] of texts) {
       const { length, kept, leftOut } = this.#texts[sequence];

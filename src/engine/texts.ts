@@ -1,6 +1,7 @@
 import type { Backend } from '../backend.ts';
 import { EngineError } from '../errors.ts';
-import type { Cache } from '../kv.ts';
+import type { Cache, Kept } from '../cache.ts';
+import { meanKept } from '../kv/parts/layout.ts';
 import type { Sparsity } from '../sparsity.ts';
 import type { StepUsage } from './accounts.ts';
 import type { Model, StepProgram } from './step.ts';
@@ -46,7 +47,7 @@ export class Texts implements Disposable {
     this.capacity = setup.capacity;
     this.vocabulary = model.description.vocabulary;
     this.#texts = Array.from({ length: setup.sequences }, () => ({
-      ...{ admitted: false, length: 0, kept: 0, complete: 0, leftOut: undefined },
+      ...{ admitted: false, length: 0, kept: [], complete: 0, leftOut: undefined },
       ...{ ids: [], decoded: undefined, run: 0 },
     }));
     this.#steps = new Steps(backend, model, setup, this.#texts);
@@ -78,7 +79,8 @@ export class Texts implements Disposable {
       );
     const text = this.#texts[place];
     text.admitted = true;
-    text.length = text.kept = text.complete = text.ids.length = 0;
+    text.length = text.complete = text.ids.length = 0;
+    text.kept = this.cache.layout.empty;
     text.decoded = text.leftOut = undefined;
     return place;
   }
@@ -94,8 +96,13 @@ export class Texts implements Disposable {
     return this.#admitted(sequence).length;
   }
 
-  /** Those of them that are in the cache. */
+  /** Those of them that are in the cache; where layers keep different numbers, their mean. */
   kept(sequence: number): number {
+    return meanKept(this.cache.layout, this.keptByGroup(sequence));
+  }
+
+  /** The same for each group of layers (`Layout.groups`). */
+  keptByGroup(sequence: number): Kept {
     return this.#admitted(sequence).kept;
   }
 
@@ -113,7 +120,7 @@ export class Texts implements Disposable {
     if (length >= text.length) return text.length;
     const left = this.cache.layout.cut(text.length, length);
     text.length = text.ids.length = left;
-    text.kept = this.cache.layout.after(0, 0, left);
+    text.kept = this.cache.layout.after(0, this.cache.layout.empty, left);
     text.complete = Math.min(text.complete, left);
     return left;
   }
@@ -126,7 +133,7 @@ export class Texts implements Disposable {
     this.truncate(sequence, 0);
     this.#expectRoom(sequence, length);
     const text = this.#idle(sequence);
-    text.kept = this.cache.layout.after(0, 0, length);
+    text.kept = this.cache.layout.after(0, this.cache.layout.empty, length);
     this.cache.fill(sequence, length, text.kept, random);
     text.length = text.complete = length;
     text.ids.push(...new Array<number>(length).fill(-1));

@@ -1,3 +1,4 @@
+import { meanBudget } from '../kv/parts/budget.ts';
 import type { Engine } from '../engine/engine.ts';
 import { type BytesPerToken, type Density, Usage } from '../engine/usage.ts';
 import { EngineError } from '../errors.ts';
@@ -84,7 +85,7 @@ export async function evaluate(
       onPoint: (point) => onPoint?.(task.name, point),
       ...(rssBytes && { rssBytes }),
     });
-  const { name: policy, sinks, heavy, recent } = engine.policy;
+  const { sinks, heavy, recent } = meanBudget(engine.policy);
   return {
     model: engine.model,
     family: engine.description.family,
@@ -92,7 +93,7 @@ export async function evaluate(
     weights: engine.checkpoint.dtype,
     sparsity: engine.sparsity.name,
     kv: {
-      ...{ policy, type: engine.cacheType, sinks, heavy },
+      ...{ policy: engine.policy.name, type: engine.cacheType, sinks, heavy },
       ...(recent !== Infinity && { recent }),
     },
     results,

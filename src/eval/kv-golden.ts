@@ -69,7 +69,7 @@ export async function compareKv(
   engine: Engine,
   { path, ids, cases }: KvGolden,
 ): Promise<Record<string, KvComparison>> {
-  const { vocabulary, layers, kvHeads, context } = engine.description;
+  const { vocabulary, layers, kvHeads } = engine.description;
   const compared: Record<string, KvComparison> = {};
   for (const { name, policy, logits, kept } of cases) {
     const T = ids.shape[0];
@@ -90,7 +90,10 @@ export async function compareKv(
       );
     const { sinks, heavy, recent } = policy;
     const asked = Object.entries({ sinks, heavy, recent }).filter(([, n]) => n !== undefined);
-    using session = engine.session(dense, createPolicy(kind, Object.fromEntries(asked), context));
+    using session = engine.session(
+      dense,
+      createPolicy(kind, Object.fromEntries(asked), engine.description),
+    );
     const computed = new Float32Array(T * vocabulary);
     for (const [t, id] of i32(ids).entries())
       computed.set(await session.decode(id), t * vocabulary);

@@ -59,7 +59,7 @@ export async function scoreWindows(
 ): Promise<Float64Array> {
   const total = windows.reduce((sum, { first, end }) => sum + end - first, 0);
   const losses = new Float64Array(total);
-  const decodesAll = method !== dense || engine.policy.recent !== Infinity;
+  const decodesAll = method !== dense || engine.policy.keeps !== 'all';
   let done = 0;
   using session = engine.session(method);
 

@@ -1,12 +1,11 @@
 import type { KVPolicy, PolicyKind } from '../kv.ts';
 
 /** Keeps every token; the context is the limit. */
-export const full: KVPolicy = {
-  name: 'full',
-  sinks: 0,
-  recent: Infinity,
-  heavy: 0,
-  positions: 'original',
-};
+export const full: KVPolicy = { name: 'full', keeps: 'all', positions: 'original' };
 
-export const fullKind: PolicyKind = { name: 'full', summary: 'all', takes: [], create: () => full };
+export const fullKind: PolicyKind = {
+  name: 'full',
+  summary: 'all',
+  takes: [],
+  create: () => full,
+};

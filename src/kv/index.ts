@@ -1,6 +1,7 @@
 import type { PolicyKind } from '../kv.ts';
 import { fullKind } from './full.ts';
 import { h2o, h2oCompacted } from './h2o.ts';
+import { random } from './random.ts';
 import { snapkv } from './snapkv.ts';
 import { streaming } from './streaming.ts';
 import { tova } from './tova.ts';
@@ -15,4 +16,5 @@ export const policies: readonly PolicyKind[] = [
   h2oCompacted,
   tova,
   snapkv,
+  random,
 ];

@@ -4,7 +4,7 @@ import { reference } from '../backends/reference/index.ts';
 import { EngineError } from '../errors.ts';
 import type { KVOptions, KVPolicy } from '../kv.ts';
 import { Recorder } from '../program.ts';
-import type { Tensor } from '../tensor.ts';
+import { reshape, type Tensor } from '../tensor.ts';
 import { budgetOf, createPolicy, expectOptions } from './parts/budget.ts';
 import { cacheBytes, createCache } from './cache.ts';
 import { policies } from './index.ts';
@@ -13,7 +13,7 @@ const policyOf = (name: string, options: KVOptions, context = 64): KVPolicy =>
   createPolicy(
     policies.find((kind) => kind.name === name)!,
     options,
-    context,
+    { context, layers: 1 },
   );
 
 /**
@@ -24,7 +24,7 @@ async function keeps(policy: KVPolicy, keys: readonly number[], rows = 1): Promi
   await using backend = await reference.open({});
   const shape = { layers: 1, sequences: 1, kvHeads: 1, headDim: 1, capacity: 64 };
   using cache = createCache(backend, policy, shape);
-  let kept = 0;
+  let kept = cache.layout.empty;
   for (let length = 0; length < keys.length; length += rows) {
     const input = (value: (i: number) => number): Tensor =>
       place(
@@ -32,12 +32,12 @@ async function keeps(policy: KVPolicy, keys: readonly number[], rows = 1): Promi
         'i32',
         Int32Array.from({ length: rows }, (_, i) => value(i)),
       );
-    const at = (i: number) => cache.layout.row(length, kept, i);
+    const at = (i: number) => cache.layout.row(0, length, kept, i);
     const step = {
       sequences: input(() => 0),
       positions: input((i) => length + i),
-      slots: input((i) => at(i).slot),
-      places: input((i) => at(i).place),
+      slots: [input((i) => at(i).slot)],
+      places: [input((i) => at(i).place)],
     };
     const g = new Recorder();
     const on = cache.begin(g, step);
@@ -105,10 +105,12 @@ describe('eight tokens by hand, the third of them looked at most', () => {
   });
 
   it('snapkv ranks by neighbourhoods, when as many tokens have come as it observes', async () => {
-    const policy = { ...policyOf('snapkv', { budget: 36 }), recent: 1, heavy: 3 };
-    const score = { ...policy.score!, slack: 3, pool: 3 };
+    const policy = policyOf('snapkv', { budget: 36 });
+    if (policy.keeps !== 'ranked' || policy.score.by !== 'attention') throw new Error('not ranked');
+    const score = { ...policy.score, slack: 3, pool: 3 };
+    const budget = { sinks: 0, heavy: 3, recent: 1 };
     // At the eighth token: 0 and 3 … 6 may not all stay; around 2 the means are greatest.
-    expect(await keeps({ ...policy, score }, keys)).toEqual([1, 2, 3, 7]);
+    expect(await keeps({ ...policy, budget, score }, keys)).toEqual([1, 2, 3, 7]);
   });
 });
 
@@ -121,7 +123,7 @@ it.each(policies.map((kind) => kind.name))(
       const shape = { layers: 2, sequences: 3, kvHeads: 2, headDim: 64, capacity: 2000, type };
       using cache = createCache(backend, policy, shape);
       expect(cache.residentBytes).toBe(cacheBytes(policy, shape));
-      expect(cache.layout.slots).toBeGreaterThanOrEqual(Math.min(2000, budgetOf(policy)));
+      expect(cache.layout.slots[0]).toBeGreaterThanOrEqual(Math.min(2000, budgetOf(policy)));
       const whole = cacheBytes(policyOf('full', {}), shape);
       expect(cache.residentBytes / whole).toBeLessThan(
         1.6 * (Math.min(2000, budgetOf(policy)) / 2000) + 0.05,
@@ -129,6 +131,57 @@ it.each(policies.map((kind) => kind.name))(
     }
   },
 );
+
+describe('budgets by layer', () => {
+  const policy: KVPolicy = {
+    ...{ name: 'pyramid', keeps: 'windows', positions: 'original' },
+    budget: [
+      { sinks: 1, heavy: 0, recent: 5 },
+      { sinks: 1, heavy: 0, recent: 2 },
+      { sinks: 1, heavy: 0, recent: 5 },
+    ],
+  };
+
+  it('layers of one budget share their slots, and each keeps its own number', async () => {
+    await using backend = await reference.open({});
+    const shape = { layers: 3, sequences: 1, kvHeads: 1, headDim: 4, capacity: 64 };
+    using cache = createCache(backend, policy, shape);
+    expect(cache.layout.groups).toEqual([0, 1, 0]);
+    const kept = cache.layout.after(0, cache.layout.empty, 20);
+    expect(kept).toEqual([6, 3]);
+    expect(await cache.positions(1, 0, 0, 20, kept)).toEqual([0, 18, 19]);
+    expect(await cache.positions(2, 0, 0, 20, kept)).toEqual([0, 15, 16, 17, 18, 19]);
+    expect(budgetOf(policy)).toBe(5);
+    expect(cache.residentBytes).toBe(cacheBytes(policy, shape));
+  });
+
+  it('a budget is wanted for every layer', () => {
+    const kind = { name: 'pyramid', summary: '', takes: [], create: () => policy };
+    expect(() => createPolicy(kind, {}, { context: 64, layers: 2 })).toThrow(
+      '3 budgets for 2 layers',
+    );
+    expect(() => createPolicy(kind, {}, { context: 5, layers: 3 })).toThrow('would keep 6 tokens');
+  });
+});
+
+it('a score may come from keys: no attention is gathered', async () => {
+  const policy: KVPolicy = {
+    ...{ name: 'largest', keeps: 'ranked', positions: 'original' },
+    budget: { sinks: 0, heavy: 2, recent: 2 },
+    score: { by: 'key', of: (_, { k }) => reshape(k, k.shape.slice(0, 2)) },
+  };
+  expect(await keeps(policy, [0, 5, 3, 0, 4, 0, 0, 0])).toEqual([1, 4, 6, 7]);
+  expect(await keeps(policy, [0, 5, 3, 0, 4, 0, 0, 0], 2)).toEqual([1, 4, 6, 7]);
+});
+
+it('random keeps as many, others in each head, the same for the same text', async () => {
+  const policy = policyOf('random', { sinks: 1, heavy: 3, recent: 2 });
+  const keys = [0, 0, 3, 0, 1, 0, 0, 0];
+  const kept = await keeps(policy, keys);
+  expect(kept).toHaveLength(6);
+  expect(kept).toEqual(expect.arrayContaining([0, 6, 7]));
+  expect(await keeps(policy, keys.toReversed())).toEqual(kept);
+});
 
 describe('what a policy cannot keep is refused', () => {
   const kind = (name: string) => policies.find((one) => one.name === name)!;
@@ -158,13 +211,14 @@ describe('what a policy cannot keep is refused', () => {
     ['streaming', { recent: 100 }, /would keep 104 tokens, expected at most the context of 64/],
     ['snapkv', { budget: 20 }, /-12 heavy/],
   ])('%s %o of a context of 64', (name, options, said) => {
-    expect(() => createPolicy(kind(name), options, 64)).toThrow(said);
+    expect(() => createPolicy(kind(name), options, { context: 64, layers: 2 })).toThrow(said);
   });
 
   it('a share is one of the context', () => {
-    expect(budgetOf(createPolicy(kind('h2o'), { budget: 0.25 }, 400))).toBe(100);
-    expect(createPolicy(kind('h2o'), { sinks: 4, budget: 0.25 }, 400)).toMatchObject({
-      ...{ sinks: 4, heavy: 48, recent: 48 },
+    const subject = { context: 400, layers: 2 };
+    expect(budgetOf(createPolicy(kind('h2o'), { budget: 0.25 }, subject))).toBe(100);
+    expect(createPolicy(kind('h2o'), { sinks: 4, budget: 0.25 }, subject)).toMatchObject({
+      budget: { sinks: 4, heavy: 48, recent: 48 },
     });
   });
 });

@@ -1,5 +1,5 @@
 import type { PolicyKind } from '../kv.ts';
-import { defaultBudget } from './parts/budget.ts';
+import { between, defaultBudget } from './parts/budget.ts';
 
 /** Queries that observe, and so the tokens that are kept whatever they receive (SnapKV, section 4). */
 const observing = 32;
@@ -16,12 +16,18 @@ export const snapkv: PolicyKind = {
   name: 'snapkv',
   summary: 'what the last 32 queries look at, by neighbourhoods (SnapKV, arXiv 2404.14469)',
   takes: ['sinks', 'recent', 'budget'],
-  create: ({ sinks = 0, recent = observing, budget }, context) => ({
+  create: ({ sinks = 0, recent = observing, budget }, { context }) => ({
     name: 'snapkv',
-    sinks,
-    recent,
-    heavy: (budget ?? defaultBudget(context)) - sinks - recent,
+    keeps: 'ranked',
     positions: 'original',
-    score: { of: 'group', queries: observing, sums: true, pool: 5, slack: observing },
+    budget: between(budget ?? defaultBudget(context), sinks, recent),
+    score: {
+      by: 'attention',
+      of: 'group',
+      queries: observing,
+      sums: true,
+      pool: 5,
+      slack: observing,
+    },
   }),
 };

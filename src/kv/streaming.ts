@@ -13,11 +13,10 @@ export const streaming: PolicyKind = {
   summary:
     'the first `sinks` (4) and the last `recent` (StreamingLLM, arXiv 2309.17453); a text may go on past the context, but not with learned positions',
   takes: ['sinks', 'recent', 'budget'],
-  create: ({ sinks = 4, recent, budget }, context) => ({
+  create: ({ sinks = 4, recent, budget }, { context }) => ({
     name: 'streaming',
-    sinks,
-    recent: recent ?? (budget ?? defaultBudget(context)) - sinks,
-    heavy: 0,
+    keeps: 'windows',
     positions: 'compacted',
+    budget: { sinks, heavy: 0, recent: recent ?? (budget ?? defaultBudget(context)) - sinks },
   }),
 };

@@ -1,5 +1,5 @@
 import type { PolicyKind } from '../kv.ts';
-import { defaultBudget } from './parts/budget.ts';
+import { between, defaultBudget } from './parts/budget.ts';
 
 /**
  * TOVA (arXiv 2401.06104): keeps the tokens that the latest query looks at most, by the mean over all heads of
@@ -12,12 +12,11 @@ export const tova: PolicyKind = {
   name: 'tova',
   summary: 'what the latest query looks at (TOVA, arXiv 2401.06104)',
   takes: ['sinks', 'recent', 'budget'],
-  create: ({ sinks = 0, recent = 0, budget }, context) => ({
+  create: ({ sinks = 0, recent = 0, budget }, { context }) => ({
     name: 'tova',
-    sinks,
-    recent,
-    heavy: (budget ?? defaultBudget(context)) - sinks - recent,
+    keeps: 'ranked',
     positions: 'original',
-    score: { of: 'layer', queries: 1, sums: false, pool: 1, slack: 0 },
+    budget: between(budget ?? defaultBudget(context), sinks, recent),
+    score: { by: 'attention', of: 'layer', queries: 1, sums: false, pool: 1, slack: 0 },
   }),
 };

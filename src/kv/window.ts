@@ -10,11 +10,10 @@ export const window: PolicyKind = {
   summary:
     'the last `recent`; a text may go on past the context, but quality breaks when the first tokens leave',
   takes: ['recent', 'budget'],
-  create: ({ recent, budget }, context) => ({
+  create: ({ recent, budget }, { context }) => ({
     name: 'window',
-    sinks: 0,
-    recent: recent ?? budget ?? defaultBudget(context),
-    heavy: 0,
+    keeps: 'windows',
     positions: 'original',
+    budget: { sinks: 0, heavy: 0, recent: recent ?? budget ?? defaultBudget(context) },
   }),
 };

@@ -141,12 +141,12 @@ export const attentionOp: Op<AttentionOperand, AttentionParam> = {
   },
 
   /** Keys and values of each KV head that serves a selected head. */
-  reads({ q, keys, select }, { window, sinks, recent }) {
+  reads({ q, keys, select, slots }, { window, sinks, recent }) {
     const [, H = 0, D = 0] = q!.shape;
     const G = keys!.shape[1];
     const bytes = 2 * rowBytes(keys!.dtype, D) * (select ? 1 : G);
     const most = Math.min(window || Infinity, recent ? sinks + recent : Infinity);
-    return [{ role: 'kv', bytes, select, group: H / G, perSlot: most }];
+    return [{ role: 'kv', bytes, select, group: H / G, perSlot: { slots: slots!, most } }];
   },
 
   reference(t, { scale, window, sinks, recent, latest }) {

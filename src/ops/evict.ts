@@ -53,14 +53,18 @@ function runsOf(sequences: HostTensor, slots: HostTensor): Run[] {
   return runs;
 }
 
-/** positions[., g, slots[t]] = at[t], rank = slot, and nothing received yet: rows of this step enter the cache. */
-export const enterOp: Op<'sequences' | 'slots' | 'at' | LedgerOperand, never> = {
+/**
+ * positions[., g, slots[t]] = at[t], rank = slot, and nothing received yet: rows of this step enter the cache. With `given`
+ * [T, G], that is their score, as one head would have given it that looked once.
+ */
+export const enterOp: Op<'sequences' | 'slots' | 'at' | 'given' | LedgerOperand, never> = {
   name: 'enter',
-  operands: ['sequences', 'slots', 'at', ...ledgerOperands],
+  operands: ['sequences', 'slots', 'at', 'given', ...ledgerOperands],
   writes: ledgerOperands,
   params: [],
   check(t) {
-    bind('enter', { sequences: 'T', slots: 'T', at: 'T' }, t);
+    bind('enter', { sequences: 'T', slots: 'T', at: 'T', 'given?': 'T G', scores: 'B G S' }, t);
+    expectType('enter', 'given', t.given, 'f32');
     expectLedger('enter', t);
   },
   reads: () => [],
@@ -72,18 +76,18 @@ export const enterOp: Op<'sequences' | 'slots' | 'at' | LedgerOperand, never> = 
         const place = (b * G + g) * S + slot[row];
         i32(t.positions!)[place] = at[row];
         if (t.ranks) i32(t.ranks)[place] = slot[row];
-        f32(t.scores!)[place] = 0;
-        i32(t.looks!)[place] = i32(t.chances!)[place] = 0;
+        f32(t.scores!)[place] = t.given ? f32(t.given)[row * G + g] : 0;
+        i32(t.looks!)[place] = i32(t.chances!)[place] = t.given ? 1 : 0;
       }
     });
   },
   cases: enterCases,
 };
 
-/** Record that rows at positions `at` [T] of their texts enter `slots` [T]. */
+/** Record that rows at positions `at` [T] of their texts enter `slots` [T], with scores `given` [T, G] or none yet. */
 export function enter(
   g: Recorder,
-  rows: { sequences: Tensor; slots: Tensor; at: Tensor },
+  rows: { sequences: Tensor; slots: Tensor; at: Tensor; given?: Tensor | undefined },
   ledger: Ledger,
 ): void {
   g.record(enterOp, { ...rows, ...ledger }, {});

@@ -1,4 +1,4 @@
-import { describePolicy } from '../kv/parts/budget.ts';
+import { describeBudget } from '../kv/parts/budget.ts';
 import { chart, type Chart, chartHeight, figure, picture, short, text, ticks } from './svg.ts';
 import type { EvaluateResult } from '../eval/evaluate.ts';
 import type { CurvePoint } from '../eval/task.ts';
@@ -10,7 +10,7 @@ const margin = 24;
 export function plotCurves(result: EvaluateResult): string {
   const { model, backend, weights, sparsity, kv, results } = result;
   const { policy: name, sinks, heavy, recent = Infinity } = kv;
-  const policy = describePolicy({ name, sinks, heavy, recent });
+  const policy = describeBudget(name, { sinks, heavy, recent });
   const how = [`kv ${policy} as ${kv.type}`, `sparsity ${sparsity}`, `${weights} weights`, backend];
   const parts = [
     text(margin, margin + 18, model, 'title'),

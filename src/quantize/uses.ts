@@ -1,6 +1,6 @@
 import type { Backend } from '../backend.ts';
-import { cacheShape, type Model } from '../engine/step.ts';
-import { createCache } from '../kv/cache.ts';
+import { type Model } from '../engine/step.ts';
+import { cacheShape, createCache } from '../kv/cache.ts';
 import { full } from '../kv/full.ts';
 import { unmoved } from '../kv/parts/layout.ts';
 import { Recorder } from '../program.ts';

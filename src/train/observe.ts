@@ -1,12 +1,12 @@
 import type { Backend, Program } from '../backend.ts';
-import { createCache } from '../kv/cache.ts';
+import { cacheShape, createCache } from '../kv/cache.ts';
 import { full } from '../kv/full.ts';
 import { unmoved } from '../kv/parts/layout.ts';
 import { Recorder } from '../program.ts';
 import type { Site } from '../selector.ts';
 import type { Sparsity } from '../sparsity.ts';
 import type { Tensor } from '../tensor.ts';
-import { cacheShape, type Model } from '../engine/step.ts';
+import { type Model } from '../engine/step.ts';
 
 /** What one run of T rows showed of one layer. */
 export interface Observation {

@@ -18,7 +18,7 @@ static inline void each_text(const Operand& sequences, const Operand& slots, F f
 
 namespace dejavu::DEJAVU_ISA::enter {
 
-DEJAVU_OPERANDS(sequences, slots, at, positions, ranks, scores, looks, chances);
+DEJAVU_OPERANDS(sequences, slots, at, given, positions, ranks, scores, looks, chances);
 
 static void run(const Command& c, int, float*) {
   const int64_t T = c.operand[at].dim[0], G = c.operand[scores].dim[1], S = c.operand[scores].dim[2];
@@ -28,12 +28,13 @@ static void run(const Command& c, int, float*) {
       const int64_t i = (c.operand[sequences].i32()[t] * G + g) * S + slot;
       c.operand[positions].i32()[i] = c.operand[at].i32()[t];
       if (c.operand[ranks].data) c.operand[ranks].i32()[i] = slot;
-      c.operand[scores].f32()[i] = 0;
-      c.operand[looks].i32()[i] = c.operand[chances].i32()[i] = 0;
+      const bool scored = c.operand[given].data != nullptr;
+      c.operand[scores].f32()[i] = scored ? c.operand[given].f32()[t * G + g] : 0;
+      c.operand[looks].i32()[i] = c.operand[chances].i32()[i] = scored ? 1 : 0;
     }
 }
 
-static constexpr Kernel kernel{"enter", operands, {}, 1u << ranks, nullptr, nullptr, run};
+static constexpr Kernel kernel{"enter", operands, {}, 1u << given | 1u << ranks, nullptr, nullptr, run};
 
 }  // namespace dejavu::DEJAVU_ISA::enter
 

@@ -1,3 +1,4 @@
+import type { KVPolicy } from '../../kv.ts';
 import type { Engine } from '../../engine/engine.ts';
 import type { Session } from '../../engine/session.ts';
 import { EngineError, expectWhole } from '../../errors.ts';
@@ -86,9 +87,11 @@ async function score(
   return sum;
 }
 
+const ranks = ({ keeps }: KVPolicy): boolean => keeps === 'ranked' || keeps === 'chosen';
+
 function expectWindowsAlone({ policy }: Engine, method: Sparsity): void {
-  const reason = policy.score
-    ? `\`kv\` ${policy.name} ranks tokens after each step`
+  const reason = ranks(policy)
+    ? `\`kv\` ${policy.name} ranks tokens in each step`
     : method !== dense && `\`sparsity\` ${method.name} chooses for one token a step`;
   if (!reason) return;
   throw new EngineError(

@@ -4,7 +4,7 @@ import type { KVPolicy } from '../../kv.ts';
 import type { CacheType } from '../../ops/attention.ts';
 import { cacheTypes } from '../../ops/attention.ts';
 import { rowReader } from '../../rows.ts';
-import { createPolicy } from './budget.ts';
+import { budgetAt, createPolicy } from './budget.ts';
 import { createCache } from '../cache.ts';
 import { fillLedger, fillRows, randomBlock } from './fill.ts';
 import { policies } from '../index.ts';
@@ -19,7 +19,7 @@ const policyOf = (name: string, context: number): KVPolicy =>
   createPolicy(
     policies.find((kind) => kind.name === name)!,
     name === 'full' ? {} : { budget: 50 },
-    context,
+    { context, layers: 2 },
   );
 
 it.each(cacheTypes)(
@@ -69,9 +69,11 @@ it.each(policies.map(({ name }) => name))(
     const policy = policyOf(name, 400);
     const shape = { layers: 2, sequences: 2, kvHeads: 2, capacity: 400, headDim: 4 };
     using cache = createCache(backend, policy, shape);
-    const kept = cache.layout.after(0, 0, 300);
+    const kept = cache.layout.after(0, cache.layout.empty, 300);
+    const [count] = kept;
     cache.fill(1, 300, kept, sequence());
-    expect(kept).toBe(name === 'full' ? 300 : 50);
+    expect(count).toBe(policy.keeps === 'all' ? 300 : 50);
+    const { sinks, recent } = budgetAt(policy, 0);
     const chosen = new Set<string>();
     for (const [layer, head] of [
       [0, 0],
@@ -82,16 +84,14 @@ it.each(policies.map(({ name }) => name))(
       const positions = await cache.positions(layer, head, 1, 300, kept);
       chosen.add(positions.join());
       expect(positions).toEqual([...new Set(positions)].sort((a, b) => a - b));
-      expect(positions).toHaveLength(kept);
-      expect(positions.slice(0, policy.sinks)).toEqual(
-        Array.from({ length: policy.sinks }, (_, i) => i),
-      );
-      const last = Math.min(policy.recent, kept);
-      expect(positions.slice(kept - last)).toEqual(
+      expect(positions).toHaveLength(count);
+      expect(positions.slice(0, sinks)).toEqual(Array.from({ length: sinks }, (_, i) => i));
+      const last = Math.min(recent, count);
+      expect(positions.slice(count - last)).toEqual(
         Array.from({ length: last }, (_, i) => 300 - last + i),
       );
     }
-    expect(chosen.size).toBe(policy.score ? 4 : 1);
+    expect(chosen.size).toBe(policy.keeps === 'ranked' ? 4 : 1);
   },
 );
 
@@ -100,6 +100,7 @@ it.each([
   ['h2o-compacted', (position: number) => 300 - position],
   ['tova', () => 1],
   ['snapkv', () => 0],
+  ['random', () => 1],
 ] as const)('%s: tokens were looked at since they came, by its rules', async (name, looksAt) => {
   await using backend = await reference.open({});
   const shape = [2, 3, 60];
@@ -111,7 +112,7 @@ it.each([
     looks: column('i32'),
     chances: column('i32'),
   };
-  const place = { text: 1, length: 300, kept: 50 };
+  const place = { layer: 0, text: 1, length: 300, kept: 50 };
   fillLedger(backend, ledger, policyOf(name, 400), place, sequence());
   const of = async (tensor: typeof ledger.looks): Promise<Int32Array> =>
     new Int32Array((await backend.read([tensor]))[0].buffer);

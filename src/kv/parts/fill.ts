@@ -1,7 +1,8 @@
 import type { Backend } from '../../backend.ts';
 import { hostTensor, rowWriter } from '../../rows.ts';
-import type { KVPolicy } from '../../kv.ts';
+import type { Budget, KVPolicy } from '../../kv.ts';
 import type { Ledger } from '../../ops/evict.ts';
+import { budgetAt } from './budget.ts';
 import { reshape, size, slice, type Tensor } from '../../tensor.ts';
 
 /** Numbers in [0, 1). */
@@ -60,16 +61,18 @@ export function fillLedger(
   backend: Backend,
   { positions, ranks, scores, looks, chances }: Ledger,
   policy: KVPolicy,
-  { text, length, kept }: { text: number; length: number; kept: number },
+  { layer, text, length, kept }: Filled,
   random: Random,
 ): void {
   const [, G, S] = positions.shape;
   const put = (column: Tensor, g: number, values: Int32Array | Float32Array): void =>
     backend.write(slice(reshape(column, [size(column.shape) / S, S]), text * G + g, 1), values);
-  const { sums, slack } = policy.score!;
+  const score =
+    policy.keeps === 'ranked' && policy.score.by === 'attention' ? policy.score : undefined;
+  const { sums = false, slack = 0 } = score ?? {};
   for (let g = 0; g < G; g++) {
     const at = new Int32Array(S);
-    at.set(keptPositions(policy, length, kept, random));
+    at.set(keptPositions(budgetAt(policy, layer), length, kept, random));
     // Where scores begin anew with every eviction, they just have.
     const seen = at.map((position, s) =>
       s >= kept || slack > 0 ? 0 : sums ? length - position : 1,
@@ -91,9 +94,17 @@ export function fillLedger(
   }
 }
 
+/** A text of `length` tokens, `kept` of which are in the cache of a layer. */
+interface Filled {
+  readonly layer: number;
+  readonly text: number;
+  readonly length: number;
+  readonly kept: number;
+}
+
 /** Ascending: the first, the last, and a random choice of those between (Knuth, algorithm S). */
 function keptPositions(
-  { sinks, recent }: KVPolicy,
+  { sinks, recent }: Budget,
   length: number,
   kept: number,
   random: Random,

@@ -1,5 +1,7 @@
-import type { KVPolicy, Layout, StepRows } from '../../kv.ts';
-import { budgetOf } from './budget.ts';
+import type { Kept, Layout, StepRows } from '../../cache.ts';
+import type { Budget, KVPolicy } from '../../kv.ts';
+import type { Tensor } from '../../tensor.ts';
+import { budgetAt, budgetOf, tokensOf } from './budget.ts';
 
 /**
  * Rows of a step beyond the budget: there is room for as many, so that a prompt is read in steps of more than
@@ -7,21 +9,75 @@ import { budgetOf } from './budget.ts';
  */
 const rowsBeyond = (budget: number): number => Math.min(256, Math.max(8, budget >> 3));
 
-/** The layout of a policy, for texts of up to `capacity` tokens. */
-export function layoutOf(policy: KVPolicy, capacity: number): Layout {
-  if (policy.recent === Infinity) return whole(capacity);
-  return policy.score ? ranked(policy, policy.score.slack, capacity) : ring(policy, capacity);
+/** The layout of a policy, for texts of up to `capacity` tokens in `layers` layers. */
+export function layoutOf(policy: KVPolicy, capacity: number, layers: number): Layout {
+  const budgets: Budget[] = [];
+  const groups = Array.from({ length: layers }, (_, layer) => {
+    const budget = budgetAt(policy, layer);
+    const known = budgets.findIndex((other) => isSame(other, budget));
+    return known >= 0 ? known : budgets.push(budget) - 1;
+  });
+  const parts = budgets.map((budget) => partOf(policy, budget, capacity));
+  return {
+    groups,
+    slots: parts.map(({ slots }) => slots),
+    empty: parts.map(() => 0),
+    room: (length, kept) => Math.min(...parts.map((part, i) => part.room(length, kept[i]))),
+    row: (group, length, kept, i) => parts[group].row(length, kept[group], i),
+    after: (length, kept, rows) => parts.map((part, i) => part.after(length, kept[i], rows)),
+    cut: (length, wanted) => Math.min(...parts.map((part) => part.cut(length, wanted))),
+  };
 }
 
-/** Rows of texts of which nothing was evicted: a token's slot is its position. */
-export const unmoved = (rows: Pick<StepRows, 'sequences' | 'positions'>): StepRows => ({
+const isSame = (a: Budget, b: Budget): boolean =>
+  a.sinks === b.sinks && a.heavy === b.heavy && a.recent === b.recent;
+
+/** Mean over layers of the tokens that are kept of a text that was read at once. */
+export const keptOf = (layout: Layout, length: number): number =>
+  meanKept(layout, layout.after(0, layout.empty, length));
+
+/** Mean over layers of the tokens that are kept. */
+export const meanKept = ({ groups }: Layout, kept: Kept): number =>
+  groups.reduce((sum, group) => sum + kept[group], 0) / groups.length;
+
+/** Rows of texts of which nothing was evicted: a token's slot is its position, in every group of layers. */
+export const unmoved = (rows: Pick<StepRows, 'sequences' | 'positions'>, groups = 1): StepRows => ({
   ...rows,
-  slots: rows.positions,
-  places: rows.positions,
+  slots: new Array<Tensor>(groups).fill(rows.positions),
+  places: new Array<Tensor>(groups).fill(rows.positions),
 });
 
+/** The layout of one group of layers, where `kept` is a number. */
+interface Part {
+  readonly slots: number;
+  room(length: number, kept: number): number;
+  row(length: number, kept: number, i: number): { readonly slot: number; readonly place: number };
+  after(length: number, kept: number, rows: number): number;
+  cut(length: number, wanted: number): number;
+}
+
+function partOf(policy: KVPolicy, budget: Budget, capacity: number): Part {
+  switch (policy.keeps) {
+    case 'all':
+    case 'chosen':
+      return whole(capacity);
+    case 'windows':
+      return ring(tokensOf(budget), capacity);
+    case 'ranked':
+      return ranked(tokensOf(budget), slackOf(policy), capacity);
+  }
+}
+
+/** Tokens above the budget that a policy lets in before it evicts. */
+export const slackOf = (policy: KVPolicy): number =>
+  policy.keeps === 'ranked' && policy.score.by === 'attention' ? policy.score.slack : 0;
+
+/** Tokens of a text that are in the cache after a step, at most; of layers with budgets of their own the mean. */
+export const mostKept = (policy: KVPolicy): number =>
+  policy.keeps === 'chosen' ? Infinity : budgetOf(policy) + slackOf(policy);
+
 /** A token's slot is its position. */
-const whole = (capacity: number): Layout => ({
+const whole = (capacity: number): Part => ({
   slots: capacity,
   room: (length) => capacity - length,
   row: (length, _kept, i) => ({ slot: length + i, place: length + i }),
@@ -30,8 +86,7 @@ const whole = (capacity: number): Layout => ({
 });
 
 /** Sinks, then a ring; slots count on past its end, and ops come around. */
-function ring(policy: KVPolicy, capacity: number): Layout {
-  const budget = budgetOf(policy);
+function ring(budget: number, capacity: number): Part {
   const slots = Math.min(capacity, budget + rowsBeyond(budget) - 1);
   return {
     slots,
@@ -45,8 +100,7 @@ function ring(policy: KVPolicy, capacity: number): Layout {
 }
 
 /** Kept tokens lie in the first slots, in any order; new ones come behind them. */
-function ranked(policy: KVPolicy, slack: number, capacity: number): Layout {
-  const budget = budgetOf(policy);
+function ranked(budget: number, slack: number, capacity: number): Part {
   const limit = budget + slack;
   const slots = Math.min(capacity, limit + rowsBeyond(budget));
   return {

@@ -1,4 +1,4 @@
-import type { CacheStep, Missing, Rotation } from '../../kv.ts';
+import type { CacheStep, Missing, Rotation } from '../../cache.ts';
 import type { Weights } from '../../model.ts';
 import { clamp, magnitude } from '../../ops/elementwise.ts';
 import { asInput, linear } from '../../ops/linear.ts';

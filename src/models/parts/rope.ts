@@ -1,5 +1,5 @@
 import * as z from 'zod/mini';
-import type { Rotation } from '../../kv.ts';
+import type { Rotation } from '../../cache.ts';
 import type { Weights } from '../../model.ts';
 import { positive, refuse } from './config.ts';
 import { type Frequencies, scalings } from './rope-scaling.ts';
