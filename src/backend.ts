@@ -109,6 +109,8 @@ export interface BackendInfo {
   readonly device?: string;
   /** Why it is slower here than it could be, and what to do: for whoever opened it to read. */
   readonly note?: string;
+  /** It multiplies in bf16 where the case of an op lets it (`Case.tileTolerance`). */
+  readonly bf16Products?: boolean;
   /** 16-bit weights are read about as fast as they are stored. */
   readonly fastF16: boolean;
 }
@@ -129,6 +131,27 @@ export interface BackendFactory {
   readonly summary: string;
   /** Throws `BACKEND_UNAVAILABLE` with the reason; `BACKEND_OUTDATED` where what it has compiled is not this program's. */
   open(options: BackendOptions): Promise<Backend>;
+  /**
+   * What it can be opened as on this machine: instruction sets, numbers of threads, devices. Each is tested
+   * (test/support/conformance.ts). None: nothing opens it here. Absent: there is one, with no options.
+   */
+  variants?(): Promise<readonly BackendVariant[]>;
+  /** Cases of ops that it does not run. One that it refuses without a reason here is a failed test. */
+  readonly optsOut?: readonly OptOut[];
+}
+
+export interface BackendVariant {
+  /** E.g. `avx512 threads 2`. */
+  readonly name: string;
+  readonly options: BackendOptions;
+}
+
+export interface OptOut {
+  readonly op: string;
+  /** Absent: all cases of the op. */
+  readonly case?: string;
+  /** Printed beside the skipped test. */
+  readonly reason: string;
 }
 
 /** How to open a backend. */

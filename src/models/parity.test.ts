@@ -1,7 +1,6 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import type { Backend, BackendFactory, Program } from '../backend.ts';
-import { backends } from '../backends/index.ts';
+import type { Backend, Program } from '../backend.ts';
 import { f32, i32 } from '../rows.ts';
 import { createCache } from '../kv/cache.ts';
 import { full } from '../kv/full.ts';
@@ -16,20 +15,14 @@ import { dense } from '../sparsity/dense.ts';
 import { given } from '../sparsity/given.ts';
 import type { Tensor } from '../tensor.ts';
 import { loadCheckpoint } from '../../test/support/by-path.ts';
+import { factoriesThatOpen } from '../../test/support/opens.ts';
 
 /** Largest error, as a share of the expected values' range. */
 const tolerance = 2e-4;
 const folder = new URL('../../test/data/parity/', import.meta.url).pathname;
 const names = readdirSync(folder);
 
-const opening: BackendFactory[] = [];
-for (const factory of backends)
-  try {
-    await (await factory.open({}))[Symbol.asyncDispose]();
-    opening.push(factory);
-  } catch {
-    console.warn(`parity: the ${factory.name} backend does not open here; skipped`);
-  }
+const opening = await factoriesThatOpen('parity');
 
 /** One recorded program of T rows with a cache of its own, run on token ids. */
 interface Runner extends AsyncDisposable {

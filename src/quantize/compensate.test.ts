@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Backend } from '../backend.ts';
-import { backends } from '../backends/index.ts';
+import { factoriesThatOpen } from '../../test/support/opens.ts';
 import { f32, hostTensor, rowReader } from '../rows.ts';
 import type { HostTensor } from '../op.ts';
 import { Inputs } from '../ops/cases.ts';
@@ -10,13 +10,9 @@ import { factorize } from './feedback.ts';
 import { modelTypes, type QuantizedType } from '../tensor.ts';
 import { nearest } from './roundings.ts';
 
-const opened: Backend[] = [];
-for (const factory of backends)
-  try {
-    opened.push(await factory.open({}));
-  } catch {
-    console.warn(`compensate: the ${factory.name} backend does not open here; skipped`);
-  }
+const opened = await Promise.all(
+  (await factoriesThatOpen('compensate')).map((factory) => factory.open({})),
+);
 
 /** Inputs [T, N] that share a few causes, as activations do. */
 function activations(T: number, N: number, seed: number): Float32Array {

@@ -88,7 +88,11 @@ class NativeBackend implements Backend {
       addon.close(this.#device);
       throw outdated(`the compiled addon is not this program's: ${differences.join('; ')}`);
     }
-    this.info = { threads, isa, ...(note && { note }), fastF16: addon.fastF16(this.#device) };
+    this.info = {
+      ...{ threads, isa, ...(note && { note }) },
+      fastF16: addon.fastF16(this.#device),
+      bf16Products: isa === 'amx',
+    };
   }
 
   refuses({ op, operands }: Command): string | undefined {
@@ -206,6 +210,15 @@ export const native: BackendFactory & {
   name: 'native',
   summary: 'compiled kernels (AVX-512, AVX2, NEON, plain) on all cores: the fast one',
   open: (options) => openNative(options),
+  variants: () => {
+    const variants = native.isas().flatMap((isa) =>
+      [1, 2].map((threads) => ({
+        name: `${isa} threads ${threads}`,
+        options: { isa, threads },
+      })),
+    );
+    return Promise.resolve(variants);
+  },
   isas() {
     try {
       return loadAddon().isas();
