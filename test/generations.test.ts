@@ -317,6 +317,29 @@ describe('what is over', () => {
     other[Symbol.dispose]();
   });
 
+  it('is DISPOSED: an engine and all its texts', async () => {
+    const closed = await Engine.open(tinyModel(mkdtempSync(join(folder, 'closed-')), 'llama'));
+    const session = closed.session();
+    const batch = closed.batch({ sequences: 1 });
+    const generation = closed.generate([5], { batch, ignoreEnd: true });
+    const pieces = generation[Symbol.asyncIterator]();
+    await pieces.next();
+    await closed[Symbol.asyncDispose]();
+    await closed[Symbol.asyncDispose]();
+    const over = [
+      session.decode(5),
+      batch.prefill(0, Int32Array.of(5)),
+      closed.generate([5]).result,
+    ];
+    for (const call of over) expect(await codeOf(call)).toBe('DISPOSED');
+    for (const make of [() => closed.session(), () => closed.batch(), () => closed.method('dense')])
+      expect(make).toThrow(expect.objectContaining({ code: 'DISPOSED' }));
+    const left = async (): Promise<void> => {
+      while (!(await pieces.next()).done);
+    };
+    expect(await codeOf(left())).toBe('DISPOSED');
+  });
+
   it('is a generation that was iterated', async () => {
     const generation = engine.generate([5], { maxTokens: 3 });
     await generation.result;
@@ -327,6 +350,41 @@ describe('what is over', () => {
     for await (const { id } of left) if (id >= 0) break;
     expect(() => left[Symbol.asyncIterator]()).toThrow(/iterated again/);
     expect((await left.result).ids).toHaveLength(1);
+  });
+});
+
+describe('what a request asks for', () => {
+  it('is one method for all that ask alike, and refused where it is of no use', async () => {
+    const books = await Engine.open('books-6m', { backend: 'reference' });
+    const method = books.method('predictor', { maxLoss: 0.05 });
+    expect(books.method('predictor', { maxLoss: 0.05 })).toBe(method);
+    expect(books.method('predictor')).not.toBe(method);
+    const density = async (method: Sparsity): Promise<number> =>
+      (await books.generate([5, 17, 9], { method, maxTokens: 8, ignoreEnd: true }).result).density
+        .neurons;
+    const [near, far] = [await density(books.method('predictor')), await density(method)];
+    expect(far).toBeLessThan(near);
+    const bad = { code: 'BAD_REQUEST' };
+    expect(() => books.method('exact', { neurons: 0.5 })).toThrow(expect.objectContaining(bad));
+    expect(() => engine.method('oracle', { recall: 0.9 })).toThrow(
+      expect.objectContaining({ code: 'NO_PREDICTOR' }),
+    );
+    await books[Symbol.asyncDispose]();
+  });
+
+  it('is a policy in a cache of its own', async () => {
+    const policy = engine.policyOf('streaming', { kvBudget: 16 });
+    const ids = prompt(0, 30);
+    const { kv } = await engine.generate(ids, { policy, maxTokens: 4, ignoreEnd: true }).result;
+    expect([kv.policy, kv.keptTokens]).toEqual(['streaming', 16]);
+    expect(() => engine.policyOf('full', { sinks: 4 })).toThrow(
+      expect.objectContaining({ code: 'BAD_REQUEST' }),
+    );
+    using batch = engine.batch({ sequences: 1, policy });
+    const same = engine.policyOf('streaming', { kvBudget: 16 });
+    expect(await codeOf(engine.generate(ids, { batch, policy: same }).result)).toBe('none');
+    const other = engine.policyOf('streaming', { kvBudget: 17 });
+    expect(await codeOf(engine.generate(ids, { batch, policy: other }).result)).toBe('BAD_REQUEST');
   });
 });
 

@@ -7,9 +7,7 @@ import { budgetOf } from '../kv/parts/budget.ts';
 import type { CacheType } from '../ops/attention.ts';
 import { type Checkpoint, loadCheckpoint } from '../loaders/checkpoint.ts';
 import type { WeightType } from '../loaders/convert.ts';
-import { isCheckpoint } from '../loaders/identity.ts';
-import { filesOf, predictorName, whereIs } from '../loaders/names.ts';
-import { readPredictor } from '../loaders/predictor.ts';
+import { expectPath, filesOf, whereIs } from '../loaders/names.ts';
 import type { Description } from '../model.ts';
 import type { Predictor, PredictorFile } from '../predictor.ts';
 import type { Folder, ModelFiles, Source } from '../source.ts';
@@ -21,6 +19,7 @@ import { Chat, type ChatOptions } from './chat.ts';
 import type { GenerateOptions, Prompt } from './generate.ts';
 import { freshStart, Generation } from './generation.ts';
 import {
+  atPoint,
   choosePoint,
   createMethod,
   expectUsed,
@@ -30,7 +29,9 @@ import {
 } from './method.ts';
 import { chooseKeeping, findPolicy, type Keeping, type KeepingOptions } from './keeping.ts';
 import { openSession, type Session } from './session.ts';
+import { noPoints, predictorOf } from './predictor-file.ts';
 import type { Model } from './step.ts';
+import { over } from './texts.ts';
 
 /** How to open a model. */
 export interface OpenOptions extends MethodOptions, KeepingOptions {
@@ -67,6 +68,9 @@ export interface OpenOptions extends MethodOptions, KeepingOptions {
   readonly onNote?: (note: string) => void;
 }
 
+/** Methods that are found again by what they were asked for. */
+const keptMethods = 64;
+
 /** How much room a batch has, and what its steps compute. */
 export interface BatchOptions {
   /** Texts there is room for. Default 8. */
@@ -90,7 +94,8 @@ export interface BatchOptions {
  *     const folder = memoryFolder({ 'config.json': …, 'model.safetensors': …, 'tokenizer.json': … });
  *     await using engine = await Engine.open(folder, { backends: [reference], tokenizer: loadTokenizer });
  *
- * Texts are independent of one another: each generation and each session has its own cache.
+ * Texts are independent of one another: each generation and each session has its own cache, or a place of a
+ * batch that several share.
  */
 export class Engine implements AsyncDisposable {
   /** The name or path it was opened by. */
@@ -118,6 +123,13 @@ export class Engine implements AsyncDisposable {
   /** Where choosing pays when several texts are decoded together. */
   readonly breakEven: BreakEven;
   readonly #tokenizer: Tokenizer | undefined;
+  readonly #file: PredictorFile | undefined;
+  /** Methods by name and options, the oldest first. */
+  readonly #methods = new Map<string, Sparsity>();
+  /** Sessions and batches that have not ended. */
+  readonly #open = new Set<Disposable>();
+  #emptied: (() => void) | undefined;
+  #disposed = false;
   /** Whether a tokenizer was looked for. */
   readonly #readsText: boolean;
 
@@ -127,6 +139,7 @@ export class Engine implements AsyncDisposable {
     checkpoint: Checkpoint & Model;
     sparsity: Sparsity;
     predictor: Predictor | undefined;
+    file: PredictorFile | undefined;
     keeping: Keeping;
     loadSeconds: number;
     tokenizer: Tokenizer | undefined;
@@ -138,6 +151,7 @@ export class Engine implements AsyncDisposable {
     this.checkpoint = parts.checkpoint;
     this.sparsity = parts.sparsity;
     this.predictor = parts.predictor;
+    this.#file = parts.file;
     this.policy = parts.keeping.policy;
     this.cacheType = parts.keeping.type;
     this.context = parts.keeping.context;
@@ -190,11 +204,7 @@ export class Engine implements AsyncDisposable {
         asked?.needs === 'nothing'
           ? undefined
           : await predictorOf(files, options.predictor, description);
-      if (!file && (options.recall ?? options.maxLoss) !== undefined)
-        throw new EngineError(
-          'NO_PREDICTOR',
-          `${files.folder.name}/${predictorName(files.gguf)}: there is no such file, expected a predictor that has operating points; make one with \`train\``,
-        );
+      if (!file && (options.recall ?? options.maxLoss) !== undefined) throw noPoints(files);
       const predictor = file && placePredictor(backend, file, choosePoint(file, options));
       const method = asked ?? findMethod(predictor ? 'predictor' : 'dense');
       expectUsed(method, options);
@@ -204,6 +214,7 @@ export class Engine implements AsyncDisposable {
         checkpoint: { ...checkpoint, roundsActivations: options.activations !== 'f32' },
         sparsity: createMethod(method, backend, description, predictor, options),
         predictor,
+        file,
         keeping,
         loadSeconds: (performance.now() - start) / 1000,
         tokenizer: await options.tokenizer?.(files),
@@ -272,12 +283,9 @@ export class Engine implements AsyncDisposable {
 
   /** A new text, decoded by the engine's method or another one, in the cache of its policy or another. */
   session(method: Sparsity = this.sparsity, policy: KVPolicy = this.policy): Session {
-    return openSession(this.backend, this.checkpoint, {
-      method,
-      policy,
-      capacity: this.context,
-      cacheType: this.cacheType,
-    });
+    const { backend, checkpoint, context: capacity, cacheType } = this;
+    const setup = { method, policy, capacity, cacheType };
+    return this.#owned((onEnd) => openSession(backend, checkpoint, { ...setup, onEnd }));
   }
 
   /** Texts that are decoded together, and come and go one by one. */
@@ -286,22 +294,43 @@ export class Engine implements AsyncDisposable {
     const { method = this.sparsity, policy = this.policy } = options;
     expectWhole('sequences', sequences, 1);
     expectWhole('context', context, 1, this.context, ', the context of the engine');
-    return new Batch(this.backend, this.checkpoint, {
-      method,
-      sequences,
-      policy,
-      capacity: context,
-      cacheType: this.cacheType,
+    const { backend, checkpoint, cacheType } = this;
+    const setup = {
+      ...{ method, sequences, policy, capacity: context, cacheType },
       breakEven:
-        breakEven === undefined
-          ? this.breakEven
-          : new BreakEven(this.backend, this.checkpoint, breakEven),
-    });
+        breakEven === undefined ? this.breakEven : new BreakEven(backend, checkpoint, breakEven),
+    };
+    return this.#owned((onEnd) => new Batch(backend, checkpoint, { ...setup, onEnd }));
   }
 
-  /** Another method over the same weights, for comparison within one run. */
+  /**
+   * A method over the same weights, for `session`, `batch` and `generate`: at the operating point that the engine
+   * was opened for, or at another. The same name and options give the same method, so texts of one batch that
+   * ask alike share steps. Throws `BAD_REQUEST` for options it does not use, `NO_PREDICTOR`.
+   */
   method(name: string, options: MethodOptions = {}): Sparsity {
-    return createMethod(findMethod(name), this.backend, this.description, this.predictor, options);
+    this.#expectOpen();
+    const given = Object.entries(options).filter(([, value]) => value !== undefined);
+    const key = JSON.stringify([name, given.sort()]);
+    const known = this.#methods.get(key);
+    if (known) return known;
+    const kind = findMethod(name);
+    expectUsed(kind, options);
+    const predictor = this.#predictorAt(options);
+    const method = createMethod(kind, this.backend, this.description, predictor, options);
+    this.#methods.set(key, method);
+    const [oldest] = this.#methods.keys();
+    if (this.#methods.size > keptMethods) this.#methods.delete(oldest);
+    return method;
+  }
+
+  /** What a cache may keep, for `session`, `batch` and `generate`. Throws `BAD_REQUEST`. */
+  policyOf(
+    kv: string,
+    options: Pick<KeepingOptions, 'sinks' | 'heavy' | 'recent' | 'kvBudget'> = {},
+  ): KVPolicy {
+    const asked = { ...options, kv, context: this.span };
+    return chooseKeeping(findPolicy(asked), asked, this.description).policy;
   }
 
   /**
@@ -320,44 +349,36 @@ export class Engine implements AsyncDisposable {
     return new Chat(this, options);
   }
 
+  /** End it, after what runs; texts, batches and generations of it are over: `DISPOSED`. */
   async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    const ended = new Promise<void>((resolve) => (this.#emptied = resolve));
+    for (const texts of [...this.#open]) texts[Symbol.dispose]();
+    if (this.#open.size > 0) await ended;
     await this.backend[Symbol.asyncDispose]();
   }
-}
 
-function expectPath(files: ModelFiles): string {
-  if (files.path !== undefined) return files.path;
-  throw new EngineError(
-    'BAD_REQUEST',
-    `${whereIs(files)}: lies in no folder of this machine; expected a model that was opened by its path; name the files that are meant`,
-  );
-}
+  #predictorAt(options: MethodOptions): Predictor | undefined {
+    if ((options.recall ?? options.maxLoss) === undefined) return this.predictor;
+    if (!this.predictor || !this.#file) throw noPoints(this.files);
+    return atPoint(this.predictor, choosePoint(this.#file, options));
+  }
 
-/** The predictor that is given, or that lies beside the model. */
-async function predictorOf(
-  files: ModelFiles,
-  given: Source | undefined,
-  description: Description,
-): Promise<PredictorFile | undefined> {
-  if (given) return await predictorFor(files, given, description);
-  const name = predictorName(files.gguf);
-  if (!files.folder.files.includes(name)) return undefined;
-  await using source = await files.folder.open(name);
-  return await predictorFor(files, source, description);
-}
+  /** Texts end with the engine. */
+  #owned<T extends Disposable>(make: (onEnd: () => void) => T): T {
+    this.#expectOpen();
+    const made: T = make(() => {
+      this.#open.delete(made);
+      if (this.#open.size === 0) this.#emptied?.();
+    });
+    this.#open.add(made);
+    return made;
+  }
 
-async function predictorFor(
-  files: ModelFiles,
-  source: Source,
-  description: Description,
-): Promise<PredictorFile> {
-  const predictor = await readPredictor(source, description);
-  const { modelHash } = predictor.provenance;
-  if (await isCheckpoint(files, predictor.provenance)) return predictor;
-  throw new EngineError(
-    'BAD_PREDICTOR',
-    `${source.name}: made for other weights (hash ${modelHash.slice(0, 12)}), expected those of ${whereIs(files)}, or those they were quantized from; train one for this model with \`train\``,
-  );
+  #expectOpen(): void {
+    if (this.#disposed) throw over('engine', 'it was disposed of');
+  }
 }
 
 function expectCacheFits(

@@ -126,16 +126,25 @@ export function placePredictor(
     };
     return { neurons: net('neurons'), heads: net('heads') };
   });
-  return {
+  const placed = {
     layers: file.layers,
     weightBytes: owned.reduce((sum, { storage }) => sum + storage!.bytes, 0),
-    net: (site, layer) => nets[layer][site],
-    threshold: (site, layer) => point.thresholds[layer][site],
-    density: (site, layer, rows) =>
-      site === 'heads' ? point.densities[layer].heads : neuronShare(point, layer, rows),
+    net: (site: Site, layer: number) => nets[layer][site],
     release: () => owned.forEach((tensor) => backend.free(tensor)),
   };
+  return atPoint(placed, point);
 }
+
+/** The same nets with the thresholds of an operating point. */
+export const atPoint = (
+  { layers, weightBytes, net, release }: Omit<Predictor, 'threshold' | 'density'>,
+  point: OperatingPoint,
+): Predictor => ({
+  ...{ layers, weightBytes, net, release },
+  threshold: (site, layer) => point.thresholds[layer][site],
+  density: (site, layer, rows) =>
+    site === 'heads' ? point.densities[layer].heads : neuronShare(point, layer, rows),
+});
 
 /**
  * Share of neurons that `rows` rows are expected to select together: on the line between the measured

@@ -27,6 +27,8 @@ export interface TextsSetup {
   readonly cacheType?: CacheType;
   /** How many recorded steps stay. Default: a quarter GiB of scratch, and eight at least. */
   readonly programs?: ProgramBounds;
+  /** Called when the texts were disposed of and nothing of them runs. */
+  readonly onEnd?: () => void;
 }
 
 /** One row a token: what it is, and the text it extends. */

@@ -40,11 +40,13 @@ export class Texts implements Disposable {
     check: ({ text, id }) => this.#expectFits(text, [id]),
     run: (rows) => this.#decodeRows(rows),
   });
+  readonly #onEnd: (() => void) | undefined;
   #disposed = false;
 
   constructor(backend: Backend, model: Model, setup: TextsSetup) {
     this.method = setup.method;
     this.capacity = setup.capacity;
+    this.#onEnd = setup.onEnd;
     this.vocabulary = model.description.vocabulary;
     this.#texts = Array.from({ length: setup.sequences }, () => ({
       ...{ admitted: false, length: 0, kept: [], complete: 0, leftOut: undefined },
@@ -228,9 +230,11 @@ export class Texts implements Disposable {
 
   /** Reject what waits; memory is given back when what runs has run. */
   [Symbol.dispose](): void {
+    if (this.#disposed) return;
     this.#disposed = true;
     this.#turns.close(over('batch', 'it was disposed of'), () => {
       this.#steps[Symbol.dispose]();
+      this.#onEnd?.();
     });
   }
 
@@ -245,11 +249,12 @@ export class Texts implements Disposable {
     const { method } = rows[0];
     const step = await this.#steps.run({ tokens, sequences }, { logits: 'all', method });
     const counted = rows.flatMap(({ usage }) => usage ?? []);
-    const [logits, read] = await Promise.all([
-      step.logits(),
-      counted.length > 0 ? step.usage() : undefined,
-    ]);
-    if (read) for (const usage of counted) usage.add(read, this.denseBytes(rows.length));
+    const logits = await step.logits();
+    if (counted.length > 0) {
+      // What was counted came along with the logits.
+      const read = await step.usage();
+      for (const usage of counted) usage.add(read, this.denseBytes(rows.length));
+    }
     if (rows.length === 1) return [logits];
     const size = logits.length / rows.length;
     return rows.map((_, row) => logits.subarray(row * size, (row + 1) * size));

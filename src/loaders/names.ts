@@ -1,3 +1,4 @@
+import { EngineError } from '../errors.ts';
 import type { Folder, ModelFiles } from '../source.ts';
 
 /** Whether a model of this name is a GGUF file, not a folder. */
@@ -18,3 +19,12 @@ export const predictorName = (gguf?: string): string =>
 /** The same as a path, for the path of a folder or a GGUF file. */
 export const predictorBeside = (path: string): string =>
   isGguf(path) ? predictorName(path) : `${path.replace(/\/+$/, '')}/${predictorName()}`;
+
+/** The path of what was opened by its path. Throws `BAD_REQUEST` elsewhere. */
+export function expectPath(files: ModelFiles): string {
+  if (files.path !== undefined) return files.path;
+  throw new EngineError(
+    'BAD_REQUEST',
+    `${whereIs(files)}: lies in no folder of this machine; expected a model that was opened by its path; name the files that are meant`,
+  );
+}
