@@ -6,6 +6,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import type * as core from '../src/core.ts';
 import type * as tokenizer from '../src/tokenizer/index.ts';
 import { Engine } from '../src/index.ts';
+import { asGguf } from './support/as-gguf.ts';
 import { walkImports } from './support/reach.ts';
 
 const model = new URL('../models/books-6m/', import.meta.url);
@@ -174,6 +175,25 @@ describe('in a place without Node', () => {
     const options = { maxTokens: 4, temperature: 0 };
     expect([...(await engine.generate(promptIds, options).result).ids]).toEqual(ids.slice(0, 4));
     expect(() => engine.encode(prompt)).toThrow(/opened without a tokenizer, expected `tokenizer`/);
+    await expect(there.Engine.open(folder, { backends: [] })).rejects.toMatchObject({
+      code: 'BAD_REQUEST',
+      message: expect.stringMatching(/^`backends`: none is given/) as string,
+    });
+    expect(() => engine.path).toThrow(/^memory: lies in no folder of this machine/);
+  });
+
+  test('a GGUF file in memory is the same model as the folder it was made from', async () => {
+    const path = fileURLToPath(new URL('data/parity/llama', import.meta.url));
+    const options = { maxTokens: 6, temperature: 0 };
+    await using here = await Engine.open(path, { backend: 'reference' });
+    const expected = await here.generate([5, 17, 9], options).result;
+
+    const there = library();
+    const folder = there.memoryFolder({ 'llama.gguf': await asGguf(path) });
+    const files = { name: 'tiny', folder, gguf: 'llama.gguf' };
+    await using engine = await there.Engine.open(files, { backends: [there.reference] });
+    const { model: name, ids } = await engine.generate([5, 17, 9], options).result;
+    expect([name, ...ids]).toEqual(['tiny', ...expected.ids]);
   });
 
   test('a predictor in memory is known by the hash of its model', async () => {
@@ -189,5 +209,14 @@ describe('in a place without Node', () => {
     const { ids, density } = await engine.generate(greedy[0].prompt_ids, options).result;
     expect([...ids]).toEqual([...expected.ids]);
     expect(density.neurons).toBe(expected.density.neurons);
+
+    await using given = await folder.open('predictor.safetensors');
+    const bare = inMemory(there, 'config.json', 'model.safetensors');
+    const handed = { backends: [there.reference], predictor: given };
+    await using again = await there.Engine.open(bare, handed);
+    expect(again.sparsity.name).toBe('predictor');
+    await expect(
+      there.Engine.open(bare, { backends: [there.reference], sparsity: 'predictor' }),
+    ).rejects.toMatchObject({ code: 'NO_PREDICTOR' });
   });
 });

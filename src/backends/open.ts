@@ -7,12 +7,20 @@ export interface OpenedBackend {
   readonly notes: readonly string[];
 }
 
-/** Open one of the backends by name; `auto` takes the first that opens. */
+/**
+ * Open one of the backends by name; `auto` takes the first that opens. Throws `BAD_REQUEST`,
+ * `BACKEND_UNAVAILABLE`.
+ */
 export async function openOneOf(
   backends: readonly BackendFactory[],
   name: string,
   options: BackendOptions,
 ): Promise<OpenedBackend> {
+  if (backends.length === 0)
+    throw new EngineError(
+      'BAD_REQUEST',
+      '`backends`: none is given; expected at least one; hand in `reference`, which runs everywhere',
+    );
   if (name !== 'auto') {
     const factory = backends.find((candidate) => candidate.name === name);
     if (factory) return opened(await factory.open(options), []);

@@ -8,9 +8,11 @@ import { Engine as CoreEngine, type OpenOptions as CoreOptions } from './engine.
 import { inspect as inspectFiles, type Inspection } from './inspect.ts';
 
 /** How to open a model. */
-export interface OpenOptions extends Omit<CoreOptions, 'backends' | 'predictor'> {
+export interface OpenOptions extends Omit<CoreOptions, 'backends' | 'predictor' | 'tokenizer'> {
   /** What may run it, fastest first. Default: all of Node's. */
   readonly backends?: CoreOptions['backends'];
+  /** How a model's tokenizer is read. Default: from its files, as its makers and llama.cpp read them. */
+  readonly tokenizer?: NonNullable<CoreOptions['tokenizer']>;
   /**
    * Path of a predictor file. Default: `predictor.safetensors` in the model's folder; of NAME.gguf,
    * `NAME.predictor.safetensors` beside it.
