@@ -47,7 +47,7 @@ export class Session implements Disposable {
     this.#text = texts.admit();
   }
 
-  /** Keys and values of all its texts. */
+  /** Keys and values of the batch that it is a text of. */
   get cache(): Cache {
     return this.#texts.cache;
   }

@@ -25,40 +25,45 @@ interface CaseOptions {
   readonly latest?: number;
 }
 
+const count = (first: number, n: number): number[] =>
+  Array.from({ length: n }, (_, i) => first + i);
+
+function caseOf(
+  random: Inputs,
+  [T = 1, H = 1, G = 1, D = 1]: readonly number[],
+  slots: readonly number[],
+  options: CaseOptions = {},
+): Case<AttentionOperand, AttentionParam> {
+  const { S = 150, type = 'f32', window = 0, sinks = 0, recent = 0, latest = 0 } = options;
+  const texts = options.texts ?? Array.from({ length: T }, (_, t) => (T > 3 ? t % 2 : 1));
+  return {
+    name: `T ${T} H ${H} G ${G} D ${D} slots ${slots} ${JSON.stringify(options)}`,
+    operands: {
+      q: random.numbers([T, H, D]),
+      keys: random.numbers([2, G, S, D], type),
+      values: random.numbers([2, G, S, D], type),
+      sequences: random.integers(texts),
+      slots: random.integers(slots),
+      select:
+        options.share === undefined
+          ? undefined
+          : random.selection(options.rows ?? 1, H, options.share),
+      slopes: options.alibi ? random.numbers([H]) : undefined,
+      places: options.places ? shuffled(random, [2, G, S], texts, slots) : undefined,
+      angles: options.turned ? random.numbers([S, options.turned]) : undefined,
+      sinkQ: options.sinkQ ? random.numbers([T, H, D]) : undefined,
+      y: output([T, H, D]),
+      received: options.received ? output([2, H, S]) : undefined,
+    },
+    params: { scale: 1 / Math.sqrt(D), window, sinks, recent, latest },
+  };
+}
+
 /** What every backend's attention is compared on. */
 export function attentionCases(): Case<AttentionOperand, AttentionParam>[] {
   const random = new Inputs(11);
-  const make = (
-    [T = 1, H = 1, G = 1, D = 1]: readonly number[],
-    slots: readonly number[],
-    options: CaseOptions = {},
-  ): Case<AttentionOperand, AttentionParam> => {
-    const { S = 150, type = 'f32', window = 0, sinks = 0, recent = 0, latest = 0 } = options;
-    const texts = options.texts ?? Array.from({ length: T }, (_, t) => (T > 3 ? t % 2 : 1));
-    return {
-      name: `T ${T} H ${H} G ${G} D ${D} slots ${slots} ${JSON.stringify(options)}`,
-      operands: {
-        q: random.numbers([T, H, D]),
-        keys: random.numbers([2, G, S, D], type),
-        values: random.numbers([2, G, S, D], type),
-        sequences: random.integers(texts),
-        slots: random.integers(slots),
-        select:
-          options.share === undefined
-            ? undefined
-            : random.selection(options.rows ?? 1, H, options.share),
-        slopes: options.alibi ? random.numbers([H]) : undefined,
-        places: options.places ? shuffled(random, [2, G, S], texts, slots) : undefined,
-        angles: options.turned ? random.numbers([S, options.turned]) : undefined,
-        sinkQ: options.sinkQ ? random.numbers([T, H, D]) : undefined,
-        y: output([T, H, D]),
-        received: options.received ? output([2, H, S]) : undefined,
-      },
-      params: { scale: 1 / Math.sqrt(D), window, sinks, recent, latest },
-    };
-  };
-  const count = (first: number, n: number): number[] =>
-    Array.from({ length: n }, (_, i) => first + i);
+  const make = (shape: readonly number[], slots: readonly number[], options?: CaseOptions) =>
+    caseOf(random, shape, slots, options);
   return [
     make([1, 1, 1, 1], [0]),
     make([1, 4, 4, 16], [149]),

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
 export const commit = 'c0ffee'.padEnd(40, '0');
@@ -73,6 +73,22 @@ function entryOf(path: string, bytes: Uint8Array): ListEntry {
   return { type: 'file', path, size, oid: gitHash(new Uint8Array()), lfs };
 }
 
+const json = (to: ServerResponse, value: unknown, headers: Record<string, string> = {}): void => {
+  to.writeHead(200, { 'content-type': 'application/json', ...headers });
+  to.end(JSON.stringify(value));
+};
+
+const refuse = (to: ServerResponse, status: number, code: string): void => {
+  to.writeHead(status, { 'x-error-code': code });
+  to.end();
+};
+
+const listen = async (server: Server): Promise<string> => {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+};
+
 /**
  * A server that speaks the hub's protocol, and a second one, on another port, that large files are
  * redirected to. Both on this machine.
@@ -110,16 +126,6 @@ export async function startHub(repository: Repository): Promise<HubServer> {
       if (!planned || planned.how === 'end') to.end();
       else if (planned.how === 'break') to.destroy();
     });
-  };
-
-  const json = (to: ServerResponse, value: unknown, headers: Record<string, string> = {}): void => {
-    to.writeHead(200, { 'content-type': 'application/json', ...headers });
-    to.end(JSON.stringify(value));
-  };
-
-  const refuse = (to: ServerResponse, status: number, code: string): void => {
-    to.writeHead(status, { 'x-error-code': code });
-    to.end();
   };
 
   const cdn = createServer((request, response) => {
@@ -160,11 +166,6 @@ export async function startHub(repository: Repository): Promise<HubServer> {
     response.end();
   });
 
-  const listen = async (server: typeof hub): Promise<string> => {
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  };
   const [endpoint, cdnAddress] = [await listen(hub), await listen(cdn)];
   return {
     endpoint,
