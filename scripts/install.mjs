@@ -253,6 +253,36 @@ function isasThere(made) {
   }
 }
 
+/** Runs `work` while nobody else compiles into this folder: two of them would compile everything twice. */
+async function alone(work) {
+  const lock = path.join(root, 'build', 'compiling');
+  for (;;)
+    try {
+      fs.mkdirSync(path.dirname(lock), { recursive: true });
+      fs.writeFileSync(lock, String(process.pid), { flag: 'wx' });
+      break;
+    } catch (error) {
+      if (error.code !== 'EEXIST') return work(); // nothing can be written: nothing will be compiled
+      if (holds(lock)) await new Promise((resolve) => setTimeout(resolve, 200));
+      else fs.rmSync(lock, { force: true });
+    }
+  try {
+    return await work();
+  } finally {
+    fs.rmSync(lock, { force: true });
+  }
+}
+
+/** Whether the process that made a lock still runs. */
+function holds(lock) {
+  try {
+    const pid = Number(fs.readFileSync(lock, 'utf8'));
+    return pid === 0 || process.kill(pid, 0);
+  } catch (error) {
+    return error.code === 'EPERM';
+  }
+}
+
 async function main() {
   const found = force || sanitize || asked ? undefined : prebuilt();
   if (found) return say(`native backend: prebuilt ${path.relative(root, found)}`);
@@ -288,4 +318,4 @@ async function main() {
   );
 }
 
-await main();
+await alone(main);
