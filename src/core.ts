@@ -1,7 +1,7 @@
 // The engine without Node, name by name: files and backends are handed in.
 export { type BatchOptions, Engine, type OpenOptions } from './engine/engine.ts';
 export { Chat, type ChatOptions, type ChatResult, type ChatStats } from './engine/chat.ts';
-export type { Batch } from './engine/batch.ts';
+export type { Batch, TextOptions } from './engine/batch.ts';
 export type { BreakEvenRule } from './engine/break-even.ts';
 export type { StepUsage } from './engine/accounts.ts';
 export {
@@ -16,8 +16,18 @@ export { Generation } from './engine/generation.ts';
 export { inspect, type Inspection } from './engine/inspect.ts';
 export type { LogProbability } from './engine/log-probability.ts';
 export type { MethodOptions } from './engine/method.ts';
-export type { SamplingOptions } from './engine/sampler.ts';
-export type { BytesPerToken, Density } from './engine/usage.ts';
+export {
+  createSampler,
+  logProbability,
+  type Sampler,
+  type SamplingOptions,
+} from './engine/sampler.ts';
+export type { DecodeOptions, Session } from './engine/session.ts';
+export { TextStream } from './engine/text-stream.ts';
+export { type BytesPerToken, type Density, Usage } from './engine/usage.ts';
+export type { KVPolicy } from './kv.ts';
+export type { Description } from './model.ts';
+export type { Sparsity } from './sparsity.ts';
 export { type ErrorCode, EngineError, errorCodes } from './errors.ts';
 export { evaluate, type EvaluateOptions, type EvaluateResult } from './eval/evaluate.ts';
 export type { CurvePoint, Task, TaskOptions, TaskResult, TaskRun } from './eval/task.ts';

@@ -16,6 +16,7 @@ import type { Tensor } from './tensor.ts';
 export type KVPolicy = KeepsAll | KeepsWindows | KeepsRanked | KeepsChosen;
 
 interface Named {
+  /** What options, results and errors call it. */
   readonly name: string;
   /**
    * What rotary embedding and ALiBi take for a token's position once others were evicted: its place in the
@@ -26,12 +27,14 @@ interface Named {
 
 /** Nothing is ever evicted, and everything is read. */
 export interface KeepsAll extends Named {
+  /** Its kind. */
   readonly keeps: 'all';
   readonly positions: 'original';
 }
 
 /** The windows alone decide, before attention: the oldest token that is no sink goes. */
 export interface KeepsWindows extends Named {
+  /** Its kind. */
   readonly keeps: 'windows';
   /** `heavy` is 0, `recent` at least 1. */
   readonly budget: Budgets;
@@ -39,6 +42,7 @@ export interface KeepsWindows extends Named {
 
 /** A score decides what lies between the windows. */
 export interface KeepsRanked extends Named {
+  /** Its kind. */
   readonly keeps: 'ranked';
   readonly budget: Budgets;
   readonly score: Score;
@@ -46,6 +50,7 @@ export interface KeepsRanked extends Named {
 
 /** Nothing is evicted; a decode step reads as many tokens as the budget has. */
 export interface KeepsChosen extends Named {
+  /** Its kind. */
   readonly keeps: 'chosen';
   readonly positions: 'original';
   /** Tokens that are read: of the first and last pages, and of those between that the choice ranks highest. */

@@ -24,6 +24,7 @@ export const unionShare = (share: number, rows: number): number => 1 - (1 - shar
  * where heads share them, or rows are several, for all heads at every step.
  */
 export interface Sparsity {
+  /** What options, results and errors call it. */
   readonly name: string;
   /** Start the recording of one step. Called once per recorded program. */
   begin(g: Recorder, step: SparseStep): Selector;

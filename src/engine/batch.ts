@@ -5,6 +5,7 @@ import { expectPolicy, Session } from './session.ts';
 import type { StepTimes } from './step-times.ts';
 import { Texts } from './texts.ts';
 
+/** What one text of a batch asks for. */
 export interface TextOptions {
   /** What its decode steps ask. Default: the batch's method. */
   readonly method?: Sparsity | undefined;

@@ -34,7 +34,12 @@ export interface Candidates {
   readonly probabilities: Float64Array;
 }
 
-/** A sampler of logits over `vocabulary` ids. Throws `BAD_REQUEST`. */
+/**
+ * A sampler of logits over `vocabulary` ids. Throws `BAD_REQUEST`.
+ *
+ *     const sample = createSampler({ temperature: 0.8, seed: 7 });
+ *     const id = sample(await session.prefill(ids), ids);
+ */
 export function createSampler(options: SamplingOptions, vocabulary = Infinity): Sampler {
   const sampling = resolve(options, vocabulary);
   if (sampling.temperature === 0)
@@ -147,7 +152,11 @@ export function argmax(logits: Float32Array): number {
   return best;
 }
 
-/** log p(id), natural, under logits [V]. */
+/**
+ * log p(id), natural, under logits [V]. Throws nothing.
+ *
+ *     const loss = -logProbability(await session.decode(id), next);
+ */
 export const logProbability = (logits: Float32Array, id: number): number =>
   logProbabilities(logits, [id])[0];
 

@@ -13,6 +13,7 @@ import type { Usage } from './usage.ts';
 /** Logits of one prefill run that are read back together, at most. */
 const readLogits = 2 ** 24;
 
+/** What one decode step asks for. */
 export interface DecodeOptions {
   /** What the step asks. Default: the text's method. */
   readonly method?: Sparsity;

@@ -84,6 +84,7 @@ export class Usage {
     this.#read.set(matrix, sum);
   }
 
+  /** Means over the tokens of all steps that were added. */
   bytesPerToken(): BytesPerToken {
     const tokens = Math.max(1, this.#tokens);
     const { weights, predictor, kv } = this.#bytes;
