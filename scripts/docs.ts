@@ -28,10 +28,11 @@ const said = (summary: string): string =>
     .replace(/--[a-z-]+/g, code)
     .replace(/arXiv (\d{4}\.\d{5})/g, '[arXiv $1](https://arxiv.org/abs/$1)');
 
-const needs = {
+const needs: Readonly<Record<(typeof methods)[number]['needs'], string>> = {
   nothing: '',
   counts: "a predictor's densities, or `--neurons`, `--heads`",
   predictor: '`predictor.safetensors`',
+  usage: '`predictor.safetensors`',
 };
 
 const named = (entries: readonly { name: string; summary: string }[]): Row[] =>

@@ -69,6 +69,10 @@ const attention: readonly Matrix[] = ['qProj', 'kProj', 'vProj', 'oProj'];
 export const matrixName = (layer: number, matrix: Matrix): string =>
   `layers.${layer}.${attention.includes(matrix) ? 'attention' : 'mlp'}.${matrix}`;
 
+/** The matrix that a weight is, by its name; undefined for others. */
+export const matrixOf = (name: string): Matrix | undefined =>
+  matrices.find((matrix) => name.endsWith(`.${matrix}`));
+
 /**
  * One weight as the engine wants it and where a Hugging Face checkpoint has it.
  *
@@ -92,16 +96,21 @@ export interface WeightSpec {
    * transposed), and which of its rows are ours.
    */
   readonly part?: { readonly rows: number; readonly row: (i: number) => number };
-  /** `rowNorms` of it may be asked for. */
-  readonly norms?: boolean;
+  /**
+   * One row an input, so that an input that is skipped is a row that is not read; `rowNorms` of it may be
+   * asked for. Absent: one row an output.
+   */
+  readonly byInputs?: boolean;
 }
 
-/** Weights and constants by name, and norms of output rows by name of the transposed matrix. */
+/** Weights and constants by name, and norms of what inputs add by name of a matrix that lies by inputs. */
 export interface Weights {
   /** Throws `INTERNAL` when `weights()` or `constants()` did not declare it. */
   get(name: string): Tensor;
   /** The same for a weight declared optional: undefined when the checkpoint has none. Throws as `get` does. */
   find(name: string): Tensor | undefined;
+  /** Whether a matrix lies one row an input: as declared, or laid out so when it was loaded. */
+  byInputs(name: string): boolean;
   /**
    * What one unit of each block of `block` input rows puts into the output, [N / block] f32: for single
    * rows (block 1) ‖w[n]‖, for blocks the root-mean-square gain ‖w[block]‖_F / √block. Made on first use.

@@ -32,9 +32,17 @@ export interface Candidates {
   readonly norms: () => Tensor;
 }
 
+/** Which inputs a matrix reads, and what stands for the others. */
+export interface InputChoice {
+  /** Of its N inputs: one choice for all rows, or one for each row, which then reads its own. */
+  readonly select: Selection;
+  /** f32 [T, outputs], added to the product: what a low-rank copy makes of the inputs left out, say. */
+  readonly rest?: Tensor;
+}
+
 /**
- * Answers for one step. Blocks ask in order, each first for heads, then for neurons, then which of these
- * to carry on.
+ * Answers for one step. Blocks ask in order: each first for heads, then for neurons, then which of these
+ * to carry on; and, before a matrix is multiplied, for its inputs.
  *
  * For example, a selector that computes everything, and carries on what exceeds a threshold of its layer:
  *
@@ -61,6 +69,20 @@ export interface Selector {
    * of the down projection. Absent: every selected neuron is carried.
    */
   carry?(layer: number, neurons: Candidates): Selection;
+
+  /**
+   * By matrix: choose which of its inputs a matrix of block `layer` reads. `values` [T, N] are what it is
+   * to multiply: the hidden state, for `oProj` the outputs of heads (zeros of those that were not chosen),
+   * for `downProj` what neurons give on, `within` those that are carried; `norms` are those of the rows of
+   * weights, ‖w[n]‖. Where all heads or carried neurons are wanted, 'all' says so.
+   *
+   * `oProj` and `downProj` always lie by inputs; a method declares the others (`Method.inputs`), as they
+   * must be laid out so when they are loaded. All outputs of such a matrix are computed, whatever heads or
+   * neurons were selected. Prefill reads all inputs.
+   */
+  readonly inputs?: Readonly<
+    Partial<Record<Matrix, (layer: number, x: Candidates) => InputChoice>>
+  >;
 }
 
 /**

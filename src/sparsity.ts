@@ -2,7 +2,7 @@ import type { Backend } from './backend.ts';
 import type { Description } from './model.ts';
 import type { Predictor } from './predictor.ts';
 import type { Recorder } from './program.ts';
-import type { Selector, Site } from './selector.ts';
+import type { Matrix, Selector, Site } from './selector.ts';
 import type { Tensor } from './tensor.ts';
 
 /**
@@ -53,8 +53,10 @@ export const pays = ({ limits }: Pick<SparseStep, 'limits'>, site: Site, share: 
 export interface MethodContext {
   readonly backend: Backend;
   readonly description: Description;
-  /** Present unless the method's `needs` says it does without and there is none. */
+  /** Present where the method `needs` it. */
   readonly predictor: Predictor | undefined;
+  /** Weights of a block: one row an output, or an input where the method's `inputs` say so. */
+  readonly matrix: (layer: number, matrix: Matrix) => Tensor;
   /**
    * How many of the site's N to keep in a layer: of neurons for `rows` rows together, of heads for each.
    * Undefined where nobody said: a predictor's thresholds decide, others keep all.
@@ -63,15 +65,46 @@ export interface MethodContext {
   readonly seed: number;
 }
 
+/**
+ * A method by its name: what it needs, and what others must know of it. For example, one that reads the
+ * inputs of queries above a threshold:
+ *
+ *     const method: Method = {
+ *       name: 'large-inputs',
+ *       summary: 'all, from the large inputs of queries',
+ *       needs: 'nothing',
+ *       inputs: ['qProj'],
+ *       create: () => ({
+ *         name: 'large-inputs',
+ *         begin: (g) => ({
+ *           select: () => 'all',
+ *           inputs: {
+ *             qProj: (layer, { values }) => ({ select: selectAbove(g, values, 0.1, { magnitude: true }) }),
+ *           },
+ *         }),
+ *       }),
+ *     };
+ */
 export interface Method {
   readonly name: string;
   /** For people, in a table of methods: which heads and neurons are computed for a token. */
   readonly summary: string;
-  /** `predictor`: cannot do without a predictor file. `counts`: needs one, or fixed densities. */
-  readonly needs: 'nothing' | 'counts' | 'predictor';
-  /** Where no share is given, keep as many as the predictor's calibration expects to. */
-  readonly followsPredictor: boolean;
-  /** What it selects may turn out inactive: it does not look at true activations. */
-  readonly guesses: boolean;
+  /**
+   * `counts`: fixed shares, or a predictor file that expects some. `predictor`: that file. `usage`: the
+   * file, with how often units were used on the text it was trained on.
+   */
+  readonly needs: 'nothing' | 'counts' | 'predictor' | 'usage';
+  /**
+   * Matrices whose inputs it selects: an engine that is opened with this method lays them out one row an
+   * input. `oProj` and `downProj` always lie so and need not be named.
+   */
+  readonly inputs?: readonly Matrix[];
+  /** Where no share is given, it keeps as many as the predictor was calibrated to. */
+  readonly countsAsCalibrated?: true;
+  /**
+   * It chooses before activations are known, by a predictor, by chance or by habit: some of what it chooses
+   * turns out inactive, and a benchmark on random weights charges for all of it.
+   */
+  readonly choosesAhead?: true;
   create(context: MethodContext): Sparsity;
 }

@@ -1,8 +1,12 @@
 import { openBackend } from '../backends/index.ts';
 import { Engine, type OpenOptions } from '../engine/local.ts';
+import { findMethod } from '../engine/method.ts';
 import { EngineError } from '../errors.ts';
 import type { WeightType } from '../loaders/convert.ts';
 import type { PredictorType } from '../predictor.ts';
+import type { Matrix } from '../selector.ts';
+import { methods } from '../sparsity/index.ts';
+import type { Method } from '../sparsity.ts';
 import { measureBandwidth } from './bandwidth.ts';
 import {
   type BenchOptions,
@@ -41,7 +45,12 @@ export interface BenchTarget {
   readonly methods?: readonly string[];
 }
 
-const shapeMethods = ['dense', 'exact', 'predictor', 'oracle', 'random'];
+/** Methods that run on matrices as they usually lie: what is compared unless others are named. */
+const usual = methods.filter(({ inputs = [] }) => inputs.length === 0);
+
+/** Those of them that a model without a predictor file, or a shape with random predictors, has enough for. */
+const without = (...needs: readonly Method['needs'][]): string[] =>
+  usual.filter((method) => !needs.includes(method.needs)).map(({ name }) => name);
 
 /** How to measure, and how to open what is measured. */
 export type BenchRunOptions = BenchOptions & Omit<OpenOptions, keyof CacheOptions>;
@@ -114,7 +123,7 @@ export async function bench(
     for (const note of opened.notes) options.onNote?.(note);
     machine = describeMachine(backend.info, await measureBandwidth(backend));
     for (const weights of types) {
-      const names = target.methods ?? shapeMethods;
+      const names = target.methods ?? without('usage');
       const subject = syntheticSubject(found, backend, {
         weights: weights === 'auto' ? 'f16' : weights,
         names,
@@ -134,18 +143,28 @@ export async function bench(
   }
   // Whatever caches it would open, the bench makes its own.
   const { context, kv, sinks, heavy, recent, kvBudget, kvType, fill, ...opening } = options;
+  const byInputs = inputsOf(target.methods ?? [], options.onNote);
   for (const weights of types) {
     await using engine = await Engine.open(model!, {
       ...opening,
       weights,
+      byInputs,
       context: Math.min(...contexts),
     });
     const names =
-      target.methods ?? (engine.predictor ? [...shapeMethods, 'static'] : shapeMethods.slice(0, 2));
+      target.methods ?? (engine.predictor ? without() : without('counts', 'predictor', 'usage'));
     machine ??= describeMachine(engine.backend.info, await measureBandwidth(engine.backend));
     await measure(engineSubject(engine, names), machine.bandwidthGBs);
   }
   return result(machine!, model!, undefined);
+}
+
+/** Matrices that some of the methods need by inputs: all of them run on these then. */
+function inputsOf(names: readonly string[], onNote: OpenOptions['onNote']): Matrix[] {
+  const byInputs = [...new Set(names.flatMap((name) => findMethod(name).inputs ?? []))];
+  if (byInputs.length)
+    onNote?.(`${byInputs.join(', ')} lie one row an input, for every method of this bench`);
+  return byInputs;
 }
 
 /** Throws `BAD_REQUEST` where a peer cannot do the same: it keeps all of a text that was computed. */

@@ -6,7 +6,7 @@ import type { Model } from '../engine/step.ts';
 import { hostTensor, rowWriter } from '../rows.ts';
 import type { WeightType } from '../loaders/convert.ts';
 import { syntheticCheckpoint, type SyntheticOptions } from '../loaders/synthetic.ts';
-import type { Description } from '../model.ts';
+import { type Description, matrixName } from '../model.ts';
 import {
   type LowRankNet,
   type Predictor,
@@ -95,12 +95,14 @@ export function syntheticSubject(
     predictorType = usualType,
     ...limits
   } = options;
-  const model = syntheticCheckpoint(shape.config, backend, { dtype, ...limits });
+  const found = names.map(findMethod);
+  const byInputs = found.flatMap(({ inputs = [] }) => inputs);
+  const model = syntheticCheckpoint(shape.config, backend, { dtype, byInputs, ...limits });
   const { description } = model;
   const { layers, neurons, heads } = description;
   const first = description.gated ? 'gateProj' : 'upProj';
   for (let layer = 0; layer < layers; layer++) {
-    const bias = model.weights.get(`layers.${layer}.mlp.${first}.bias`);
+    const bias = model.weights.get(`${matrixName(layer, first)}.bias`);
     const quantile = normalQuantile(1 - neuronShare(shape, layer, 1));
     backend.write(bias, new Float32Array(neurons).fill(-quantile));
   }
@@ -109,6 +111,7 @@ export function syntheticSubject(
     backend,
     description,
     predictor,
+    matrix: (layer, matrix) => model.weights.get(matrixName(layer, matrix)),
     seed: 0,
     count: (site, layer, rows) => {
       const share = predictor.density(site, layer, rows);
@@ -122,10 +125,9 @@ export function syntheticSubject(
     model: { ...model, roundsActivations: true },
     weights: dtype,
     weightBytes: model.weightBytes + predictor.weightBytes,
-    methods: names.map((name) => {
-      const method = findMethod(name);
+    methods: found.map((method) => {
       const sparsity = method.create(context);
-      return method.guesses ? chargedInFull(sparsity) : sparsity;
+      return method.choosesAhead ? chargedInFull(sparsity) : sparsity;
     }),
     predictors: neuronPredictors(predictor),
     release: () => {

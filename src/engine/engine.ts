@@ -11,7 +11,8 @@ import { expectPath, filesOf, whereIs } from '../loaders/names.ts';
 import type { Description } from '../model.ts';
 import type { Predictor, PredictorFile } from '../predictor.ts';
 import type { Folder, ModelFiles, Source } from '../source.ts';
-import type { Sparsity } from '../sparsity.ts';
+import type { Matrix } from '../selector.ts';
+import type { Method, Sparsity } from '../sparsity.ts';
 import type { Tokenizer } from '../tokenizer/index.ts';
 import { Batch } from './batch.ts';
 import { BreakEven, type BreakEvenRule } from './break-even.ts';
@@ -50,8 +51,16 @@ export interface OpenOptions extends MethodOptions, KeepingOptions {
    * as good within 0.1 % of perplexity. Weights of 16 and 32 bits always take f32.
    */
   readonly activations?: 'f32' | 'int8';
-  /** Sparsity method. Default: `predictor` where a predictor file lies beside the model, else `dense`. */
-  readonly sparsity?: string;
+  /**
+   * Sparsity method, by its name or itself. Default: `predictor` where a predictor file lies beside the
+   * model, else `dense`.
+   */
+  readonly sparsity?: string | Method;
+  /**
+   * Matrices to lay out one row an input beside those that `sparsity` asks for, so that `method` can make
+   * others that select inputs. Their quantized rows are rounded anew. Default: none.
+   */
+  readonly byInputs?: readonly Matrix[];
   /**
    * Predictor file; it stays the caller's. Default: `predictor.safetensors` in the model's folder; of
    * NAME.gguf, `NAME.predictor.safetensors` beside it.
@@ -185,6 +194,7 @@ export class Engine implements AsyncDisposable {
     try {
       const checkpoint = await loadCheckpoint(files, backend, {
         ...options,
+        byInputs: [...(options.byInputs ?? []), ...(asked?.inputs ?? [])],
         expect: (description, weightBytes) =>
           expectCacheFits(
             chooseKeeping(kind, options, description),
@@ -212,7 +222,7 @@ export class Engine implements AsyncDisposable {
         files,
         backend,
         checkpoint: { ...checkpoint, roundsActivations: options.activations !== 'f32' },
-        sparsity: createMethod(method, backend, description, predictor, options),
+        sparsity: createMethod(method, backend, checkpoint, predictor, options),
         predictor,
         file,
         keeping,
@@ -306,18 +316,20 @@ export class Engine implements AsyncDisposable {
   /**
    * A method over the same weights, for `session`, `batch` and `generate`: at the operating point that the engine
    * was opened for, or at another. The same name and options give the same method, so texts of one batch that
-   * ask alike share steps. Throws `BAD_REQUEST` for options it does not use, `NO_PREDICTOR`.
+   * ask alike share steps; one that is given itself is made anew. Throws `BAD_REQUEST` for options it does not
+   * use or inputs of matrices that lie by outputs here, `NO_PREDICTOR`.
    */
-  method(name: string, options: MethodOptions = {}): Sparsity {
+  method(name: string | Method, options: MethodOptions = {}): Sparsity {
     this.#expectOpen();
     const given = Object.entries(options).filter(([, value]) => value !== undefined);
     const key = JSON.stringify([name, given.sort()]);
-    const known = this.#methods.get(key);
+    const known = typeof name === 'string' ? this.#methods.get(key) : undefined;
     if (known) return known;
     const kind = findMethod(name);
     expectUsed(kind, options);
     const predictor = this.#predictorAt(options);
-    const method = createMethod(kind, this.backend, this.description, predictor, options);
+    const method = createMethod(kind, this.backend, this.checkpoint, predictor, options);
+    if (typeof name !== 'string') return method;
     this.#methods.set(key, method);
     const [oldest] = this.#methods.keys();
     if (this.#methods.size > keptMethods) this.#methods.delete(oldest);

@@ -1,12 +1,13 @@
 import type { Backend } from '../backend.ts';
 import { EngineError } from '../errors.ts';
-import type { Description } from '../model.ts';
+import { matricesOf, matrixName } from '../model.ts';
 import type { HostTensor } from '../op.ts';
 import type { LowRankNet, OperatingPoint, Predictor, PredictorFile } from '../predictor.ts';
 import { methods } from '../sparsity/index.ts';
 import type { Site } from '../selector.ts';
 import { type Method, type Sparsity, unionShare } from '../sparsity.ts';
 import type { Tensor } from '../tensor.ts';
+import type { Model } from './step.ts';
 
 /** What a sparsity method may be told. */
 export interface MethodOptions {
@@ -25,8 +26,9 @@ export interface MethodOptions {
 /** The default loss budget: one percent. */
 export const defaultMaxLoss = 0.01;
 
-/** Find a method by name. Throws `BAD_REQUEST`. */
-export function findMethod(name: string): Method {
+/** Find a method by name; one that is given is itself. Throws `BAD_REQUEST`. */
+export function findMethod(name: string | Method): Method {
+  if (typeof name !== 'string') return name;
   const method = methods.find((m) => m.name === name);
   if (method) return method;
   const known = methods.map((m) => m.name).join(', ');
@@ -57,14 +59,34 @@ export function expectUsed(
     );
 }
 
-/** Build a method for a model. Throws `NO_PREDICTOR` where it needs one that is not there. */
+/** Throws `BAD_REQUEST` where a method selects inputs of matrices that do not lie by inputs. */
+function expectLaidOut(
+  { name, inputs = [] }: Method,
+  { description, weights }: Pick<Model, 'description' | 'weights'>,
+): void {
+  const others = matricesOf(description)
+    .filter((matrix) => inputs.includes(matrix))
+    .filter((matrix) => !weights.byInputs(matrixName(0, matrix)));
+  if (others.length)
+    throw new EngineError(
+      'BAD_REQUEST',
+      `\`sparsity\` ${name}: it selects inputs of ${others.join(', ')}, which lie one row an output in this engine; expected one row an input; open the engine with this method as \`sparsity\`, or with these matrices in \`byInputs\``,
+    );
+}
+
+/**
+ * Build a method for a model. Throws `NO_PREDICTOR` where it needs one that is not there, `BAD_REQUEST`
+ * where weights do not lie as it needs them.
+ */
 export function createMethod(
   method: Method,
   backend: Backend,
-  description: Description,
+  model: Pick<Model, 'description' | 'weights'>,
   predictor: Predictor | undefined,
   options: MethodOptions = {},
 ): Sparsity {
+  const { description, weights } = model;
+  expectLaidOut(method, model);
   const fixed: Record<Site, number | undefined> = {
     neurons: options.neurons,
     heads: options.heads,
@@ -73,11 +95,9 @@ export function createMethod(
   for (const [name, value] of Object.entries(fixed))
     if (value !== undefined && !(value >= 0 && value <= 1))
       throw new EngineError('BAD_REQUEST', `\`${name}\` is ${value}, expected a share from 0 to 1`);
+  const needsFile = method.needs === 'predictor' || method.needs === 'usage';
   const densitiesKnown = predictor ?? fixed.neurons ?? fixed.heads;
-  if (
-    (method.needs === 'predictor' && !predictor) ||
-    (method.needs === 'counts' && densitiesKnown === undefined)
-  )
+  if ((needsFile && !predictor) || (method.needs === 'counts' && densitiesKnown === undefined))
     throw new EngineError(
       'NO_PREDICTOR',
       `\`sparsity\` ${method.name}: there is no predictor file beside the model; make one with \`train\`` +
@@ -87,10 +107,13 @@ export function createMethod(
     backend,
     description,
     predictor,
+    matrix: (layer, matrix) => weights.get(matrixName(layer, matrix)),
     seed: options.seed ?? 0,
     count(site, layer, rows) {
       const alone = fixed[site];
-      const expected = method.followsPredictor ? predictor?.density(site, layer, rows) : undefined;
+      const expected = method.countsAsCalibrated
+        ? predictor?.density(site, layer, rows)
+        : undefined;
       const grown = alone !== undefined && site === 'neurons' ? unionShare(alone, rows) : alone;
       const share = grown ?? expected;
       if (share === undefined) return undefined;

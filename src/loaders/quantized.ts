@@ -178,7 +178,7 @@ export function findRows(
       spec,
       dtype: dtype!,
       entry,
-      squares: spec.norms ? get(`${name}.squares`, 'F64', [spec.shape[0]]) : undefined,
+      squares: spec.byInputs ? get(`${name}.squares`, 'F64', [spec.shape[0]]) : undefined,
       bytes: entry.bytes,
     });
   }
@@ -240,19 +240,32 @@ export async function loadRows(
     return;
 
   weights.add(name, spec, as ?? dtype);
+  await streamRows(name, { spec, dtype, entry }, as, (first, bytes, count) =>
+    weights.writeRows(
+      name,
+      first,
+      bytes,
+      as && as !== dtype ? undefined : squares?.subarray(first, first + count),
+    ),
+  );
+}
+
+/** Stream the rows of a matrix; decoded where a type is given. */
+export async function streamRows(
+  name: string,
+  { spec, dtype, entry: { source, offset } }: Pick<Rows, 'spec' | 'dtype' | 'entry'>,
+  as: 'f32' | 'f16' | undefined,
+  take: (first: number, bytes: Uint8Array<ArrayBuffer>, count: number) => void,
+): Promise<void> {
   const [rows = 0, columns = 0] = spec.shape;
   const stride = rowBytes(dtype, columns);
   const chunkRows = Math.max(1, Math.floor(chunkBytes / stride));
   for (let first = 0; first < rows; first += chunkRows) {
     const count = Math.min(chunkRows, rows - first);
-    const chunk = await source.read(offset + first * stride, count * stride);
-    if (as && as !== dtype)
-      weights.writeRows(
-        name,
-        first,
-        decode({ dtype, shape: [count, columns], bytes: chunk }, as, `${source.name}, ${name}`),
-      );
-    else weights.writeRows(name, first, chunk, squares?.subarray(first, first + count));
+    const bytes = await source.read(offset + first * stride, count * stride);
+    const chunk = { dtype, shape: [count, columns], bytes };
+    const where = `${source.name}, ${name}`;
+    take(first, as && as !== dtype ? decode(chunk, as, where) : bytes, count);
   }
 }
 

@@ -3,9 +3,11 @@ import { hostTensor, rowWriter } from '../rows.ts';
 import type { Description, WeightSpec } from '../model.ts';
 import { familyOf } from '../models/index.ts';
 import { mulberry32 } from '../random.ts';
+import type { Matrix } from '../selector.ts';
 import { rowBytes } from '../tensor.ts';
 import { type Checkpoint, checkpointOf } from './checkpoint.ts';
 import type { WeightType } from './convert.ts';
+import { laidByInputs } from './layout.ts';
 import { expectFit, plannedBytes, rowSquares, StoredWeights } from './weights.ts';
 
 export interface SyntheticOptions {
@@ -13,6 +15,8 @@ export interface SyntheticOptions {
   readonly dtype: WeightType;
   /** Default 0. */
   readonly seed?: number;
+  /** Matrices to lay out one row an input. Default: none beside those that always are. */
+  readonly byInputs?: readonly Matrix[] | undefined;
   /** Refuse a model whose weights take more. Default: no limit. */
   readonly memoryLimit?: number | undefined;
   /** Called before anything is allocated; what it throws ends the making. */
@@ -29,11 +33,13 @@ export interface SyntheticOptions {
 export function syntheticCheckpoint(
   json: unknown,
   backend: Backend,
-  { dtype, seed = 0, memoryLimit, expect }: SyntheticOptions,
+  { dtype, seed = 0, byInputs = [], memoryLimit, expect }: SyntheticOptions,
 ): Checkpoint {
   const family = familyOf(json, 'synthetic model');
   const config = family.config(json);
-  const specs = Object.entries(family.weights(config)).filter(([, spec]) => !spec.optional);
+  const declared = family.weights(config);
+  const laid = Object.fromEntries(laidByInputs(declared, byInputs));
+  const specs = Object.entries({ ...declared, ...laid }).filter(([, spec]) => !spec.optional);
   const weightBytes = plannedBytes(
     specs.map(([, spec]) => spec),
     dtype,

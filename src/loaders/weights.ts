@@ -61,7 +61,7 @@ export class StoredWeights implements Weights {
   add(name: string, spec: WeightSpec, dtype = this.#dtype): Tensor {
     const tensor = this.#backend.allocate(storedType(spec, dtype), spec.shape, 'weights');
     this.#tensors.set(name, tensor);
-    if (spec.norms) this.#squares.set(name, new Float64Array(spec.shape[0]));
+    if (spec.byInputs) this.#squares.set(name, new Float64Array(spec.shape[0]));
     return tensor;
   }
 
@@ -115,12 +115,17 @@ export class StoredWeights implements Weights {
     return this.#tensors.get(name);
   }
 
+  byInputs(name: string): boolean {
+    return this.#squares.has(name);
+  }
+
   rowNorms(name: string, block: number): Tensor {
     const key = `${name}/${block}`;
     const made = this.#norms.get(key);
     if (made) return made;
     const squares = this.#squares.get(name);
-    if (!squares) throw new EngineError('INTERNAL', `the family declares no norms of ${name}`);
+    if (!squares)
+      throw new EngineError('INTERNAL', `${name} lies by outputs: it has no norms of inputs`);
     const norms = new Float32Array(squares.length / block);
     for (let i = 0; i < norms.length; i++) {
       let sum = 0;

@@ -1,4 +1,5 @@
 import type { Op } from '../op.ts';
+import { activateOp } from './activate.ts';
 import { attentionOp, storeOp } from './attention.ts';
 import { backlogOp, keepInputOp, recentOp } from './backlog.ts';
 import { crossEntropyOp } from './cross-entropy.ts';
@@ -20,6 +21,7 @@ import { blankOp, poolOp, unionOp } from './union.ts';
 
 /** Every op there is. A backend implements these or says why not. */
 export const ops: readonly Op[] = [
+  activateOp,
   adamOp,
   addOp,
   attentionOp,

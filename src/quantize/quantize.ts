@@ -163,7 +163,7 @@ async function write(
   };
   const plan = Object.entries(family.weights(config)).flatMap(([name, spec]) =>
     weights.find(name)
-      ? [{ name, dtype: typeOf(name, spec.kind), shape: spec.shape, norms: Boolean(spec.norms) }]
+      ? [{ name, dtype: typeOf(name, spec.kind), shape: spec.shape, norms: Boolean(spec.byInputs) }]
       : [],
   );
   const matrices = plan.filter(({ dtype }) => isQuantized(dtype));

@@ -6,17 +6,14 @@ import { predictor } from './predictor.ts';
 import { random } from './random.ts';
 import { staticChoice } from './static.ts';
 
-const knows = { followsPredictor: false, guesses: false } as const;
-
 /** Every method there is. */
 export const methods: readonly Method[] = [
-  { name: 'dense', summary: 'all', needs: 'nothing', ...knows, create: () => dense },
+  { name: 'dense', summary: 'all', needs: 'nothing', create: () => dense },
   {
     name: 'exact',
     summary:
       'all; what follows a zero activation is skipped: the same result, fewer bytes where there is ReLU',
     needs: 'nothing',
-    ...knows,
     create: () => exact,
   },
   {
@@ -24,32 +21,30 @@ export const methods: readonly Method[] = [
     summary:
       'those that trained low-rank predictors ask for, one block ahead (`maxLoss` or `recall`)',
     needs: 'predictor',
-    followsPredictor: false,
-    guesses: true,
+    choosesAhead: true,
     create: predictor,
   },
   {
     name: 'oracle',
     summary: 'those that truly contribute most: the ceiling, and slower than dense',
     needs: 'counts',
-    followsPredictor: true,
-    guesses: false,
+    countsAsCalibrated: true,
     create: oracle,
   },
   {
     name: 'random',
     summary: 'as many, at random: the floor',
     needs: 'counts',
-    followsPredictor: true,
-    guesses: true,
+    countsAsCalibrated: true,
+    choosesAhead: true,
     create: random,
   },
   {
     name: 'static',
     summary: 'always those that contributed most over the training text',
-    needs: 'predictor',
-    followsPredictor: true,
-    guesses: true,
+    needs: 'usage',
+    countsAsCalibrated: true,
+    choosesAhead: true,
     create: staticChoice,
   },
 ];

@@ -1,5 +1,29 @@
-// add, clamp, multiply, magnitude, embed.
+// activate, add, clamp, multiply, magnitude, embed.
 #pragma once
+
+namespace dejavu::DEJAVU_ISA::activated {
+
+DEJAVU_OPERANDS(x, y);
+DEJAVU_PARAMS(activation);
+
+static int tasks(const Command& c, int threads) {
+  return split(c.operand[y].size() / 64, 8 * c.operand[y].size(), threads);
+}
+
+static void run(const Command& c, int task, float*) {
+  const float* in = c.operand[x].f32();
+  float* out = c.operand[y].f32();
+  const auto by = static_cast<Activation>(static_cast<int>(c.param[activation]));
+  const Range range = share(c.operand[y].size(), task, c.tasks, 64);
+  for (int64_t i = range.begin; i < range.end; i += W) {
+    const int64_t n = least(W, range.end - i);
+    store(out + i, activate(by, load(in + i, n)), n);
+  }
+}
+
+static constexpr Kernel kernel{"activate", operands, params, 0, tasks, nullptr, run};
+
+}  // namespace dejavu::DEJAVU_ISA::activated
 
 namespace dejavu::DEJAVU_ISA::sum_of_two {
 

@@ -39,6 +39,7 @@
 namespace dejavu::DEJAVU_ISA {
 
 static constexpr Kernel kernels[] = {
+    activated::kernel,
     adam::kernel,
     attention::kernel,
     backlog::kernel,

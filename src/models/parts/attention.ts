@@ -1,14 +1,14 @@
 import type { CacheStep, Missing, Rotation } from '../../cache.ts';
 import type { Weights } from '../../model.ts';
 import { clamp, magnitude } from '../../ops/elementwise.ts';
-import { asInput, linear } from '../../ops/linear.ts';
-import { linearTransposed } from '../../ops/linear-transposed.ts';
+import { asInput } from '../../ops/linear.ts';
 import { linearMissing } from '../../ops/missing.ts';
 import { blank, union } from '../../ops/union.ts';
 import type { Recorder } from '../../program.ts';
-import { asOperand, type Selection, type Selector } from '../../selector.ts';
+import { asOperand, type Matrix, type Selection, type Selector } from '../../selector.ts';
 import { reshape, size, type Tensor } from '../../tensor.ts';
 import { namedNorm } from './norm.ts';
+import { project, projectBack } from './project.ts';
 
 export interface AttentionOptions {
   readonly prefix: string;
@@ -62,8 +62,8 @@ export function attentionBlock(
   const clipped = (on: Recorder, y: Tensor): Tensor =>
     clip === undefined ? y : clamp(on, y, clip);
   /** [T, N · D] of heads of any kind. */
-  const project = (name: string, select?: Tensor): Tensor =>
-    clipped(g, linear(g, { x, ...projection(name), select, block: headDim }));
+  const headwise = (matrix: Matrix, asks: Selector | undefined, select?: Tensor): Tensor =>
+    clipped(g, project(g, weights, { prefix, matrix, layer, x, asks, select, block: headDim }));
   /** [P, N · D] of what is missing. */
   const projectMissing = (on: Recorder, name: string, missing: Missing): Tensor =>
     clipped(on, linearMissing(on, { ...missing, ...projection(name), block: headDim }));
@@ -83,27 +83,34 @@ export function attentionBlock(
     return select && union(g, select);
   };
 
-  /** Outputs [T, H, D] of the chosen heads; zeros where only other rows chose one. */
-  const outputs = (choice: Selection, look = false): Tensor => {
+  /**
+   * Outputs [T, H, D] of the chosen heads; zeros where only other rows chose one, or nobody and inputs of
+   * what follows are asked for. Without `asks`, a mere look: dense weights, and no token is scored.
+   */
+  const outputs = (choice: Selection, asks?: Selector): Tensor => {
     const asked = qkNorm?.of === 'all heads' ? undefined : together(choice);
-    const q = normed(g, 'qNorm', project('qProj', asked));
+    const q = normed(g, 'qNorm', headwise('qProj', asks, asked));
+    const look = !asks;
     const y = cache.attend(layer, q, { rotation, heads: choice, scale, slopes, window, look });
-    return choice === 'all' || choice.shape[0] === 1 ? y : blank(g, y, choice);
+    if (choice === 'all' || (choice.shape[0] === 1 && !asks?.inputs?.oProj)) return y;
+    return blank(g, y, choice);
   };
 
   let stored = false;
   const storeAll = (): void => {
-    if (!stored)
-      cache.store(layer, normed(g, 'kNorm', project('kProj')), byHead(project('vProj')), rotation);
+    if (stored) return;
+    const k = normed(g, 'kNorm', headwise('kProj', sparsity));
+    cache.store(layer, k, byHead(headwise('vProj', sparsity)), rotation);
     stored = true;
   };
   const choice = sparsity.select('heads', layer, x, () => {
     storeAll();
-    return magnitude(g, outputs('all', true), weights.rowNorms(`${prefix}.oProj`, headDim));
+    return magnitude(g, outputs('all'), weights.rowNorms(`${prefix}.oProj`, headDim));
   });
   const input = asInput(g, x, projection('kProj').w);
-  const apart = input === asInput(g, x, projection('vProj').w) && qkNorm?.of !== 'all heads';
-  if (choice !== 'all' && !stored && apart && cache.storeFor)
+  const byOutputs = !weights.byInputs(`${prefix}.kProj`) && !weights.byInputs(`${prefix}.vProj`);
+  const alike = input === asInput(g, x, projection('vProj').w) && qkNorm?.of !== 'all heads';
+  if (choice !== 'all' && !stored && byOutputs && alike && cache.storeFor)
     cache.storeFor(layer, choice, {
       x: input,
       rotation,
@@ -113,12 +120,11 @@ export function attentionBlock(
       }),
     });
   else storeAll();
-  return linearTransposed(g, {
-    x: reshape(outputs(choice), [rows, heads * headDim]),
-    w: weights.get(`${prefix}.oProj`),
-    bias: weights.find(`${prefix}.oProj.bias`),
-    add,
-    select: together(choice),
+  return projectBack(g, weights, {
+    ...{ prefix, matrix: 'oProj', layer, asks: sparsity },
+    x: reshape(outputs(choice, sparsity), [rows, heads * headDim]),
+    within: together(choice),
     block: headDim,
+    residual: add,
   });
 }

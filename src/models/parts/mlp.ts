@@ -1,11 +1,10 @@
 import type { Weights } from '../../model.ts';
 import type { Activation } from '../../ops/activation.ts';
 import { magnitude, multiply } from '../../ops/elementwise.ts';
-import { linear } from '../../ops/linear.ts';
-import { linearTransposed } from '../../ops/linear-transposed.ts';
 import type { Recorder } from '../../program.ts';
 import { asOperand, type Selection, type Selector } from '../../selector.ts';
 import { reshape, type Tensor } from '../../tensor.ts';
+import { project, projectBack } from './project.ts';
 
 /**
  * The MLP of one block, plain or gated, computing only selected neurons.
@@ -27,28 +26,22 @@ export function mlp(
   },
 ): Tensor {
   const { prefix, layer, x, add, activation, gated } = options;
-  const project = (name: string, select: Tensor | undefined, act: Activation): Tensor =>
-    linear(g, {
-      x,
-      w: weights.get(`${prefix}.${name}`),
-      bias: weights.find(`${prefix}.${name}.bias`),
-      select,
-      activation: act,
-    });
-
   const norms = (): Tensor => weights.rowNorms(`${prefix}.downProj`, 1);
 
   /** Neuron activations [T, F] and which of them count. */
   const activations = (
     choice: Selection,
-    carries?: Selector,
+    asks?: Selector,
   ): [Tensor, Tensor | undefined] => {
     const chosen = asOperand(choice);
-    const first = project(gated ? 'gateProj' : 'upProj', chosen, activation);
-    const carry = carries?.carry?.(layer, { values: first, within: chosen, norms }) ?? 'all';
+    const at = { prefix, layer, x, asks };
+    const matrix = gated ? 'gateProj' : 'upProj';
+    const first = project(g, weights, { ...at, matrix, select: chosen, activation });
+    const carry = asks?.carry?.(layer, { values: first, within: chosen, norms }) ?? 'all';
     const carried = asOperand(carry) ?? chosen;
     if (!gated) return [first, carried];
-    return [multiply(g, first, project('upProj', carried, 'none'), carried), carried];
+    const up = project(g, weights, { ...at, matrix: 'upProj', select: carried });
+    return [multiply(g, first, up, carried), carried];
   };
 
   const truth = (): Tensor => {
@@ -57,11 +50,10 @@ export function mlp(
   };
 
   const [h, carried] = activations(sparsity.select('neurons', layer, x, truth), sparsity);
-  return linearTransposed(g, {
+  return projectBack(g, weights, {
+    ...{ prefix, matrix: 'downProj', layer, asks: sparsity },
     x: h,
-    w: weights.get(`${prefix}.downProj`),
-    bias: weights.find(`${prefix}.downProj.bias`),
-    add,
-    select: carried,
+    within: carried,
+    residual: add,
   });
 }

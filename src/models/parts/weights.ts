@@ -76,7 +76,7 @@ export class WeightList {
   /** A projection into the hidden state, whose rows are skipped with the inputs they belong to. */
   outward(name: string, from: string, shape: readonly [number, number], bias: Bias): void {
     const transposed = !this.#oneInputARow;
-    this.#add(name, `${from}.weight`, { kind: 'matrix', shape, transposed, norms: true });
+    this.#add(name, `${from}.weight`, { kind: 'matrix', shape, transposed, byInputs: true });
     this.#bias(name, from, shape[1], bias);
   }
 
