@@ -86,9 +86,12 @@ export class Recorder {
     return this.#commands;
   }
 
-  /** Throws `INTERNAL` where a command reads scratch that none before it writes. */
-  finish(): Recording {
-    expectWritten(this.#commands);
+  /**
+   * Throws `INTERNAL` where a command reads scratch that none before it writes; `part` of a step, which is only
+   * timed, may read what it likes.
+   */
+  finish(of: 'whole' | 'part' = 'whole'): Recording {
+    if (of === 'whole') expectWritten(this.#commands);
     const stageOf = assignStages(this.#commands);
     const stages: Command[][] = [];
     this.#commands.forEach((command, i) => (stages[stageOf[i]] ??= []).push(command));

@@ -89,7 +89,7 @@ export class BreakEven {
     );
     const programs: Program[] = [];
     try {
-      for (const { g } of segments) programs.push(await this.#backend.compile(g.finish()));
+      for (const { g } of segments) programs.push(await this.#backend.compile(g.finish('part')));
       const [all = 0, ...chosen] = await fastest(this.#backend, programs);
       const { layers } = segments[0];
       return crossing(
