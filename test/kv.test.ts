@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Engine } from '../src/engine/local.ts';
 import type { Session } from '../src/engine/session.ts';
-import type { KVOptions, KVPolicy } from '../src/kv.ts';
+import type { KVOptions, KVPolicy, PolicyKind } from '../src/kv.ts';
 import { budgetAt, budgetOf, createPolicy } from '../src/kv/parts/budget.ts';
 import { slackOf } from '../src/kv/parts/layout.ts';
 import { full } from '../src/kv/full.ts';
@@ -23,9 +23,11 @@ const opens = await backendsThatOpen('kv');
 const text = (length: number, which = 0): Int32Array =>
   Int32Array.from({ length }, (_, i) => (i * 37 + which * 101 + 5) % 331);
 
-const evicting = policies.filter(
-  (kind) => kind.create({}, { context: 128, layers: 1 }).keeps !== 'all',
-);
+const kept = (kind: PolicyKind): KVPolicy['keeps'] =>
+  kind.create({}, { context: 128, layers: 1 }).keeps;
+const limited = policies.filter((kind) => kept(kind) !== 'all');
+const evicting = limited.filter((kind) => kept(kind) !== 'chosen');
+const choosing = policies.filter((kind) => kept(kind) === 'chosen');
 
 /** Why a model cannot have a policy. */
 function unable(policy: KVPolicy, { description }: Engine): string | undefined {
@@ -88,7 +90,7 @@ describe.each(opens)('%s', (backend) => {
     });
     afterAll(() => engine[Symbol.asyncDispose]());
 
-    it.each(evicting.map((kind) => kind.name))(
+    it.each(limited.map((kind) => kind.name))(
       '%s with room for the whole text is the full cache, bit for bit',
       async (which) => {
         const ids = text(24);
@@ -149,7 +151,7 @@ describe.each(opens)('%s', (backend) => {
     });
     afterAll(() => engine[Symbol.asyncDispose]());
 
-    it.each(evicting.map((kind) => kind.name))(
+    it.each(limited.map((kind) => kind.name))(
       '%s: texts together get what each gets alone',
       async (which) => {
         const policy = policyOf(which, { budget: roomy(which, 12) }, engine.description.layers);
@@ -177,6 +179,46 @@ describe.each(opens)('%s', (backend) => {
         }
       },
     );
+
+    describe.each(choosing.map((kind) => kind.name))('%s', (which) => {
+      const read = async (engine: Engine, policy: KVPolicy, length: number): Promise<number> => {
+        using session = engine.session(dense, policy);
+        await session.prefill(text(length));
+        await session.decode(5);
+        return (await session.usage()).kv;
+      };
+
+      it('keeps all, and reads what its budget says', async () => {
+        const { layers } = engine.description;
+        const policy = policyOf(which, { budget: 32 }, layers);
+        using session = engine.session(dense, policy);
+        await session.prefill(text(100));
+        expect(session.kept).toBe(100);
+        const [whole, chosen] = [await read(engine, full, 100), await read(engine, policy, 100)];
+        if (policy.keeps !== 'chosen') throw new Error('it does not choose');
+        // 101 tokens in the first layers, two pages of 16 in the others, and their bounds.
+        const share = policy.choice.fullLayers / layers;
+        expect(chosen / whole).toBeGreaterThan(share + (1 - share) * (32 / 101));
+        expect(chosen / whole).toBeLessThan(share + (1 - share) * (32 / 101 + 2 / 16));
+        const logits = await session.decode(5);
+        using other = engine.session(dense, full);
+        await other.prefill(text(100));
+        expect(logits).not.toEqual(await other.decode(5));
+      });
+
+      it('a text that is cut back goes on as one that was never longer', async () => {
+        const policy = policyOf(which, { budget: 32 }, engine.description.layers);
+        using session = engine.session(dense, policy);
+        await session.prefill(text(100));
+        const left = session.truncate(70);
+        expect(left).toBe(64);
+        await session.prefill(text(90).subarray(left));
+        using fresh = engine.session(dense, policy);
+        await fresh.prefill(text(90));
+        for (const id of [5, 17, 9])
+          expect(await session.decode(id)).toEqual(await fresh.decode(id));
+      });
+    });
 
     it('a place in a batch forgets the text that had it', async () => {
       const policy = policyOf('h2o', { sinks: 2, budget: 12 }, engine.description.layers);

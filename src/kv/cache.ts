@@ -55,12 +55,16 @@ export function createCache(
     },
 
     fill(text, length, kept, random) {
-      memory.layers.forEach(({ keys, values, ledger }, layer) => {
+      memory.layers.forEach(({ keys, values, ledger, pages }, layer) => {
         const group = layout.groups[layer];
         const count = Math.min(length, layout.slots[group]);
         block ??= randomBlock(keys, random);
         for (const tensor of [keys, values])
           fillRows(backend, tensor, { text, count }, block, random);
+        if (pages) {
+          const used = { text, count: Math.ceil(count / (layout.slots[group] / pages.shape[2])) };
+          fillRows(backend, pages, used, randomBlock(pages, random), random);
+        }
         if (ledger)
           fillLedger(backend, ledger, policy, { layer, text, length, kept: kept[group] }, random);
       });

@@ -1,6 +1,7 @@
 import type { PolicyKind } from '../kv.ts';
 import { fullKind } from './full.ts';
 import { h2o, h2oCompacted } from './h2o.ts';
+import { quest } from './quest.ts';
 import { random } from './random.ts';
 import { snapkv } from './snapkv.ts';
 import { streaming } from './streaming.ts';
@@ -16,5 +17,6 @@ export const policies: readonly PolicyKind[] = [
   h2oCompacted,
   tova,
   snapkv,
+  quest,
   random,
 ];

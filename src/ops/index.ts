@@ -12,6 +12,7 @@ import { linearTransposedOp } from './linear-transposed.ts';
 import { linearOp } from './linear.ts';
 import { linearMissingOp, storeMissingOp } from './missing.ts';
 import { normOp } from './norm.ts';
+import { attendPagesOp, choosePagesOp, pageBoundsOp, pageScoresOp } from './pages.ts';
 import { rotaryAnglesOp, rotaryOp } from './rotary.ts';
 import { rowSumsOp } from './row-sums.ts';
 import { noiseOp, selectAboveOp, selectTopOp } from './select.ts';
@@ -24,10 +25,12 @@ export const ops: readonly Op[] = [
   activateOp,
   adamOp,
   addOp,
+  attendPagesOp,
   attentionOp,
   backlogOp,
   bceGradientOp,
   blankOp,
+  choosePagesOp,
   clampOp,
   crossEntropyOp,
   divergenceOp,
@@ -44,6 +47,8 @@ export const ops: readonly Op[] = [
   noiseOp,
   normOp,
   observeOp,
+  pageBoundsOp,
+  pageScoresOp,
   poolOp,
   recentOp,
   reluGradientOp,

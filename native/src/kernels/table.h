@@ -32,6 +32,7 @@
 #include "divergence.h"
 #include "backlog.h"
 #include "select.h"
+#include "pages.h"
 #include "evict.h"
 #include "training.h"
 #include "union.h"
@@ -41,11 +42,13 @@ namespace dejavu::DEJAVU_ISA {
 static constexpr Kernel kernels[] = {
     activated::kernel,
     adam::kernel,
+    attend_pages::kernel,
     attention::kernel,
     backlog::kernel,
     bce_gradient::kernel,
     blank::kernel,
     cache_store::kernel,
+    choose_pages::kernel,
     clamp::kernel,
     cross_entropy::kernel,
     divergence::kernel,
@@ -62,6 +65,8 @@ static constexpr Kernel kernels[] = {
     noise::kernel,
     norm::kernel,
     observe::kernel,
+    page_bounds::kernel,
+    page_scores::kernel,
     pool::kernel,
     recent::kernel,
     relu_gradient::kernel,

@@ -59,8 +59,9 @@ interface Part {
 function partOf(policy: KVPolicy, budget: Budget, capacity: number): Part {
   switch (policy.keeps) {
     case 'all':
+      return whole(capacity, 1);
     case 'chosen':
-      return whole(capacity);
+      return whole(capacity, policy.choice.page);
     case 'windows':
       return ring(tokensOf(budget), capacity);
     case 'ranked':
@@ -76,13 +77,13 @@ export const slackOf = (policy: KVPolicy): number =>
 export const mostKept = (policy: KVPolicy): number =>
   policy.keeps === 'chosen' ? Infinity : budgetOf(policy) + slackOf(policy);
 
-/** A token's slot is its position. */
-const whole = (capacity: number): Part => ({
+/** A token's slot is its position. A text is cut back to whole pages: what is known of a page holds for all its tokens. */
+const whole = (capacity: number, page: number): Part => ({
   slots: capacity,
   room: (length) => capacity - length,
   row: (length, _kept, i) => ({ slot: length + i, place: length + i }),
   after: (length, _kept, rows) => length + rows,
-  cut: (_length, wanted) => wanted,
+  cut: (_length, wanted) => wanted - (wanted % page),
 });
 
 /** Sinks, then a ring; slots count on past its end, and ops come around. */

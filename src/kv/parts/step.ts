@@ -1,8 +1,9 @@
 import type { AttendOptions, CacheStep, Layout, Rotation, Source, StepRows } from '../../cache.ts';
-import type { AttentionScore, Budget, KVPolicy } from '../../kv.ts';
+import type { AttentionScore, Budget, KeepsChosen, KVPolicy } from '../../kv.ts';
 import { attention, store } from '../../ops/attention.ts';
 import { keepInput } from '../../ops/backlog.ts';
 import { enter, evict, type Ledger, observe } from '../../ops/evict.ts';
+import { attendPages, choosePages } from '../../ops/pages.ts';
 import { rotary } from '../../ops/rotary.ts';
 import type { Recorder } from '../../program.ts';
 import { asOperand } from '../../selector.ts';
@@ -73,7 +74,7 @@ export class Step implements CacheStep {
 
   store(layer: number, k: Tensor, v: Tensor, rotation: Rotation | undefined): void {
     const { policy, memory } = this.#parts;
-    const { keys, values, ledger } = memory[layer];
+    const { keys, values, ledger, pages } = memory[layer];
     const { sequences, positions } = this.#rows;
     const cached = this.#cached(layer);
     const { sinks } = this.#ring(layer);
@@ -86,12 +87,16 @@ export class Step implements CacheStep {
     const turned = turnsLate(policy) ? k : this.#rotated(k, this.#angles(layer), rotation);
     store(this.#g, { x: turned, cache: keys, ...cached }, sinks);
     store(this.#g, { x: v, cache: values, ...cached }, sinks);
+    if (policy.keeps === 'chosen')
+      policy.choice.update(this.#g, { k: turned, ...cached, pages: pages!, layer });
   }
 
   attend(layer: number, q: Tensor, options: AttendOptions): Tensor {
     const { rotation, heads, scale, slopes, window, look = false } = options;
     const { policy, memory } = this.#parts;
     const { keys, values, ledger } = memory[layer];
+    if (policy.keeps === 'chosen' && this.#rows.chooses && layer >= policy.choice.fullLayers)
+      return this.#attendChosen(policy, layer, q, options);
     const turns = turnsLate(policy);
     const ring = this.#ring(layer);
     const score = look ? undefined : attentionScore(policy);
@@ -120,6 +125,35 @@ export class Step implements CacheStep {
       );
     if (ledger && !look) this.#evict(layer, ledger);
     return y;
+  }
+
+  /** Record attention over the pages that the policy chooses for these queries. */
+  #attendChosen(
+    { choice }: KeepsChosen,
+    layer: number,
+    unturned: Tensor,
+    { rotation, heads, scale, slopes, window }: AttendOptions,
+  ): Tensor {
+    const { keys, values, pages } = this.#parts.memory[layer];
+    const { sinks, recent } = this.#budget(layer);
+    const { page } = choice;
+    const q = this.#rotated(unturned, this.#textAngles, rotation);
+    const select = asOperand(heads);
+    const cached = this.#cached(layer);
+    const scores = choice.score(this.#g, { q, ...cached, pages: pages!, layer });
+    const chosen = choosePages(
+      this.#g,
+      { scores, slots: cached.slots, select },
+      {
+        ...{ page, sinks, recent, heads: q.shape[1] },
+        count: Math.max(1, Math.floor(tokensOf(this.#budget(layer)) / page)),
+      },
+    );
+    return attendPages(
+      this.#g,
+      { q, keys, values, ...cached, pages: chosen, select, slopes },
+      { scale, window, page },
+    );
   }
 
   /** Record that those tokens of a layer go which are worth the least. */
