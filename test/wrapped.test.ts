@@ -5,8 +5,10 @@
 import { expect, it } from 'vitest';
 import type { BackendFactory, OptOut } from '../src/backend.ts';
 import { reference } from '../src/backends/reference/index.ts';
+import { EngineError } from '../src/errors.ts';
 import { Engine, type OpenOptions } from '../src/index.ts';
 import { ops } from '../src/ops/index.ts';
+import { size } from '../src/tensor.ts';
 import { factoriesThatOpen } from './support/opens.ts';
 import { casesOf } from './support/run-op.ts';
 import { checkCase, conform, strayOptOuts } from './support/conformance.ts';
@@ -64,6 +66,43 @@ const optsOut: OptOut[] = ops.flatMap((op) =>
     .map((example) => ({ op: op.name, case: example.name, reason })),
 );
 await conform({ ...eight, optsOut });
+
+it('is refused when a model is opened, with every reason, not when it runs', async () => {
+  const noNorm = around(reference, 'normless', () => ({
+    refuses: ({ op }) => (/norm|embed/.test(op.name) ? 'no kernel' : undefined),
+  }));
+  await expect(Engine.open(folder, { backends: [noNorm] })).rejects.toMatchObject({
+    code: 'BACKEND_REFUSES',
+    message: expect.stringMatching(
+      /cannot run embed: no kernel; norm: no kernel; expected/,
+    ) as string,
+  });
+  const notes: string[] = [];
+  const onNote = (note: string): unknown => notes.push(note);
+  await using engine = await Engine.open(folder, { backends: [noNorm, reference], onNote });
+  expect(engine.backend.name).toBe('reference');
+  expect(notes).toEqual([expect.stringContaining('normless backend: cannot run embed')]);
+});
+
+it('memory that turns out to be missing later is told when a model is opened', async () => {
+  const late = around(reference, 'late', (backend) => {
+    let missing: string | undefined;
+    return {
+      allocate(dtype, shape, role) {
+        if (role === 'weights') missing = `late backend: ${size(shape)} numbers of ${role}`;
+        return backend.allocate(dtype, shape, role);
+      },
+      read: (...asked) =>
+        missing === undefined
+          ? backend.read(...asked)
+          : Promise.reject(new EngineError('OUT_OF_MEMORY', missing)),
+    };
+  });
+  await expect(Engine.open(folder, { backends: [late] })).rejects.toMatchObject({
+    code: 'OUT_OF_MEMORY',
+    message: expect.stringMatching(/^late backend: \d+ numbers of weights/) as string,
+  });
+});
 
 it('fails a case that is refused without a reason, and what opts out of nothing', async () => {
   await using backend = await eight.open({});

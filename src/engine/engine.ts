@@ -5,6 +5,7 @@ import type { KVPolicy } from '../kv.ts';
 import { cacheBytes, cacheShape } from '../kv/cache.ts';
 import { budgetOf } from '../kv/parts/budget.ts';
 import type { CacheType } from '../ops/attention.ts';
+import { expectRunnable } from './runnable.ts';
 import { type Checkpoint, loadCheckpoint } from '../loaders/checkpoint.ts';
 import type { WeightType } from '../loaders/convert.ts';
 import { expectPath, filesOf, whereIs } from '../loaders/names.ts';
@@ -218,11 +219,19 @@ export class Engine implements AsyncDisposable {
       const predictor = file && placePredictor(backend, file, choosePoint(file, options));
       const method = asked ?? findMethod(predictor ? 'predictor' : 'dense');
       expectUsed(method, options);
+      const model = { ...checkpoint, roundsActivations: options.activations !== 'f32' };
+      const sparsity = createMethod(method, backend, checkpoint, predictor, options);
+      expectRunnable(backend, model, {
+        ...{ method: sparsity, policy: keeping.policy },
+        ...{ capacity: keeping.context, cacheType: keeping.type },
+      });
+      // Where memory turns out to be missing only afterwards, it is known now.
+      await backend.read([]);
       return new this({
         files,
         backend,
-        checkpoint: { ...checkpoint, roundsActivations: options.activations !== 'f32' },
-        sparsity: createMethod(method, backend, checkpoint, predictor, options),
+        checkpoint: model,
+        sparsity,
         predictor,
         file,
         keeping,
@@ -232,7 +241,12 @@ export class Engine implements AsyncDisposable {
       });
     } catch (error) {
       await backend[Symbol.asyncDispose]();
-      throw error;
+      const at = options.backends.findIndex(({ name }) => name === backend.name);
+      const slower = options.backends.slice(at + 1);
+      const refused = error instanceof EngineError && error.code === 'BACKEND_REFUSES';
+      if (!refused || (options.backend ?? 'auto') !== 'auto' || slower.length === 0) throw error;
+      options.onNote?.(error.message);
+      return Engine.open.call(this, model, { ...options, backends: slower });
     }
   }
 

@@ -211,7 +211,8 @@ export class StepProgram implements Disposable {
   }
 }
 
-function recordStep(
+/** Record a step, without compiling it. */
+export function recordStep(
   backend: Backend,
   model: Model,
   cache: Cache,
