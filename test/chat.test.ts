@@ -265,7 +265,7 @@ test('a model without a template says what to do', () => {
   expect(() => engine.chat()).toThrow(
     expect.objectContaining({
       code: 'NO_CHAT_TEMPLATE',
-      message: expect.stringContaining('--chat-template') as string,
+      message: expect.stringContaining('`template`') as string,
     }),
   );
 });
