@@ -1,29 +1,14 @@
 import * as z from 'zod/mini';
 import { namesOfBytes } from './bytes.ts';
 import type { Model } from './models.ts';
+import { merges, vocabulary } from './vocabulary.ts';
 
 const text = z.nullish(z.string());
 const flag = z._default(z.boolean(), false);
-const merge = z.union([
-  z.tuple([z.string(), z.string()]),
-  z.pipe(
-    z.string(),
-    z.transform((line, context): [string, string] => {
-      const parts = line.split(' ');
-      if (parts.length === 2) return [parts[0], parts[1]];
-      context.issues.push({
-        code: 'custom',
-        input: line,
-        message: `${JSON.stringify(line)} is no merge of two tokens`,
-      });
-      return z.NEVER;
-    }),
-  ),
-]);
 
 export const bpeFields = {
-  vocab: z.record(z.string(), z.int().check(z.minimum(0))),
-  merges: z.array(merge),
+  vocab: vocabulary,
+  merges,
   unk_token: text,
   fuse_unk: flag,
   byte_fallback: flag,
@@ -48,12 +33,13 @@ export function bpe(fields: z.output<z.ZodMiniObject<typeof bpeFields>>): Model 
   const { unk_token: unknown, byte_fallback, ignore_merges, fuse_unk } = fields;
   const prefix = fields.continuing_subword_prefix ?? '';
   const suffix = fields.end_of_word_suffix ?? '';
-  const ids = new Map(Object.entries(fields.vocab));
+  const ids = fields.vocab;
   const pending = fields.sentencepiece
     ? pendingTexts(ids, fields.merges)
     : new Map<string, number>();
   const texts = new Map(Array.from(pending, ([text, id]) => [id, text]));
-  const merges = new Merges(new Map([...ids, ...pending]), fields.merges, prefix);
+  const known = pending.size === 0 ? ids : new Map([...ids, ...pending]);
+  const pairs = new Merges(known, fields.merges, prefix);
 
   /** Ids of a text without a token: those of its bytes, or the unknown token's, or the text where there is none. */
   const spell = (text: string): Symbol[] => {
@@ -91,7 +77,7 @@ export function bpe(fields: z.output<z.ZodMiniObject<typeof bpeFields>>): Model 
     tokenize(piece) {
       const whole = ignore_merges ? ids.get(piece) : undefined;
       if (whole !== undefined) return [whole];
-      const symbols = merges.apply(symbolsOf(piece));
+      const symbols = pairs.apply(symbolsOf(piece));
       if (pending.size === 0) return symbols;
       return resolved(
         symbols.map((symbol) => {

@@ -2,6 +2,7 @@ import * as z from 'zod/mini';
 import { bpe, bpeFields, byId } from './bpe.ts';
 import { type Component, component, makeOf } from './component.ts';
 import { unigram, unigramFields } from './unigram.ts';
+import { vocabulary } from './vocabulary.ts';
 
 /** Makes tokens of pieces. */
 export interface Model {
@@ -13,29 +14,28 @@ export interface Model {
   tokenize(piece: string): (number | string)[];
 }
 
-const vocab = z.record(z.string(), z.int().check(z.minimum(0)));
-
 /** Every model of tokenizer.json. */
 const models: Readonly<Record<string, Component<Model>>> = {
   BPE: component(bpeFields, bpe),
   Unigram: component(unigramFields, unigram),
-  WordLevel: component({ vocab, unk_token: z.string() }, ({ vocab, unk_token }) => {
-    const ids = new Map(Object.entries(vocab));
-    return {
-      ids,
-      tokens: byId(ids),
-      tokenize: (piece) => [ids.get(piece) ?? ids.get(unk_token) ?? piece],
-    };
-  }),
+  WordLevel: component(
+    { vocab: vocabulary, unk_token: z.string() },
+    ({ vocab: ids, unk_token }) => {
+      return {
+        ids,
+        tokens: byId(ids),
+        tokenize: (piece) => [ids.get(piece) ?? ids.get(unk_token) ?? piece],
+      };
+    },
+  ),
   WordPiece: component(
     {
-      vocab,
+      vocab: vocabulary,
       unk_token: z._default(z.string(), '[UNK]'),
       continuing_subword_prefix: z._default(z.string(), '##'),
       max_input_chars_per_word: z._default(z.int().check(z.minimum(0)), 100),
     },
-    ({ vocab, unk_token, continuing_subword_prefix, max_input_chars_per_word }) => {
-      const ids = new Map(Object.entries(vocab));
+    ({ vocab: ids, unk_token, continuing_subword_prefix, max_input_chars_per_word }) => {
       const unknown = ids.get(unk_token) ?? unk_token;
       return {
         ids,
