@@ -9,7 +9,6 @@ const mostLines = { file: 400, function: 100 };
 
 /** Longer ones that there are, with their length: each is to be shorter, none to grow, and none to come. */
 const longer: Readonly<Record<string, number>> = {
-  'test/generations.test.ts': 429,
   'src/bench/bench.ts benchSubject': 126,
 };
 const allowed = (what: string, most: number): number => longer[what] ?? most;
