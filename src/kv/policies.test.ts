@@ -161,6 +161,10 @@ describe('budgets by layer', () => {
       '3 budgets for 2 layers',
     );
     expect(() => createPolicy(kind, {}, { context: 5, layers: 3 })).toThrow('would keep 6 tokens');
+    expect(() => createPolicy(kind, { budget: 9 }, { context: 64, layers: 3 })).toThrow(
+      'its layers keep 5 tokens on average, expected the budget of 9',
+    );
+    expect(createPolicy(kind, { budget: 5 }, { context: 64, layers: 3 })).toBe(policy);
   });
 });
 

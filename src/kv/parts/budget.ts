@@ -101,12 +101,24 @@ export function createPolicy(kind: PolicyKind, options: KVOptions, subject: KVSu
   for (let layer = 0; layer < ('sinks' in policy.budget ? 1 : layers); layer++)
     expectKept(policy, budgetAt(policy, layer), context);
   const total = budgetOf(policy);
+  if (tokens !== undefined && !('sinks' in policy.budget))
+    expectMean(policy, policy.budget, tokens);
   if (tokens !== undefined && 'sinks' in policy.budget && total !== tokens)
     throw new EngineError(
       'BAD_REQUEST',
       `\`kv\` ${policy.name}: ${partsOf(policy.budget)} are ${total} together, expected the budget of ${tokens}; leave one of them out`,
     );
   return policy;
+}
+
+/** Layers may share a budget as they like, to a token a layer that rounding takes. */
+function expectMean({ name }: KVPolicy, budgets: readonly Budget[], tokens: number): void {
+  const mean = budgets.reduce((sum, one) => sum + tokensOf(one), 0) / budgets.length;
+  if (Math.abs(mean - tokens) <= 1) return;
+  throw new EngineError(
+    'BAD_REQUEST',
+    `\`kv\` ${name}: its layers keep ${mean} tokens on average, expected the budget of ${tokens}; leave one of its options out`,
+  );
 }
 
 const partsOf = ({ sinks, heavy, recent }: Budget): string =>

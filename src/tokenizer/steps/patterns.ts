@@ -56,6 +56,7 @@ export interface Part {
 /** Divide a text by a pattern. A match may be empty, and then divides what lies around it, but none follows another. */
 export function partsOf(text: string, by: RegExp): Part[] {
   const parts: Part[] = [];
+  if (text === '') return parts;
   let end = 0;
   for (const { index, 0: found } of text.matchAll(by)) {
     if (found === '' && index === end && parts.length) continue;
