@@ -7,12 +7,6 @@ import { nodesOf } from './support/library.ts';
 const root = new URL('../', import.meta.url);
 const mostLines = { file: 400, function: 100 };
 
-/** Longer ones that there are, with their length: each is to be shorter, none to grow, and none to come. */
-const longer: Readonly<Record<string, number>> = {
-  'src/bench/bench.ts benchSubject': 126,
-};
-const allowed = (what: string, most: number): number => longer[what] ?? most;
-
 const files = ['src', 'test', 'native', 'scripts', 'bench', 'examples']
   .flatMap((folder) =>
     readdirSync(new URL(folder, root), { recursive: true, encoding: 'utf8' }).map(
@@ -39,7 +33,7 @@ function* functionsOf(path: string, text: string): Generator<readonly [string, n
 test(`no file has more than ${mostLines.file} lines`, () => {
   expect(files.length).toBeGreaterThan(250);
   const long = files.map(({ path, text }) => [path, linesOf(text)] as const);
-  expect(long.filter(([path, lines]) => lines > allowed(path, mostLines.file))).toEqual([]);
+  expect(long.filter(([, lines]) => lines > mostLines.file)).toEqual([]);
 });
 
 test(`no function has more than ${mostLines.function} lines`, () => {
@@ -47,6 +41,6 @@ test(`no function has more than ${mostLines.function} lines`, () => {
     .filter(({ path }) => path.endsWith('.ts'))
     .flatMap(({ path, text }) => [...functionsOf(path, text)]);
   expect(all.length).toBeGreaterThan(2000);
-  const long = all.filter(([where, lines]) => lines > allowed(where, mostLines.function));
+  const long = all.filter(([, lines]) => lines > mostLines.function);
   expect(long).toEqual([]);
 });

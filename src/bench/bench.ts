@@ -227,78 +227,108 @@ export async function benchSubject(
       await turns?.take(round >= 0);
       options.onRound?.(round + 1, rounds);
     }
-    const runs: BenchRun[] = [];
-    for (const entrant of entrants) {
-      const { stage, method, texts, usage } = entrant;
-      const alike = entrants.filter((other) => other.texts.length === texts.length);
-      const beside = alike.find((other) => other.stage === stage)!;
-      const full = alike.find(
-        (other) => other.method === method && isFullBeside(other.stage, stage),
-      );
-      const bytesPerToken = usage.bytesPerToken();
-      const read = bytesPerToken.weights + bytesPerToken.predictor + bytesPerToken.kv;
-      const tokensPerSecond = spread(entrant.decode);
-      const limits = await breakEven.at(method, texts.length);
-      const times = await stepTimes(entrant);
-      runs.push({
-        method: method.name,
-        weights,
-        phase: 'decode',
-        batch: texts.length,
-        context: stage.plan.context,
-        filled: stage.plan.filled,
-        kv: describeCache(stage, texts.length, entrant.kept),
-        tokensPerSecond,
-        msPerToken: spread(entrant.decode.map((rate) => (1000 * texts.length) / rate)),
-        speedup: ratio(entrant.decode, beside.decode),
-        besideFull: full ? ratio(entrant.decode, full.decode) : null,
-        bytesPerToken,
-        bandwidthShare: (read * tokensPerSecond.median) / (bandwidthGBs * 1e9),
-        density: usage.density(),
-        predictorShare: times?.choosing ?? 0,
-        times,
-        breakEven: limits ?? null,
-      });
-    }
-    for (const stage of stages) {
-      const { plan, batch, prefill } = stage;
-      if (plan.filled !== 'prefill') continue;
-      const full = stages.find((other) => isFullBeside(other, stage));
-      const bytes = batch.denseBytes(1) / plan.context;
-      const tokensPerSecond = spread(prefill);
-      runs.push({
-        method: methods[0].name,
-        weights,
-        phase: 'prefill',
-        batch: 1,
-        context: plan.context,
-        filled: plan.filled,
-        kv: describeCache(stage, 1, keptOf(batch.cache.layout, plan.context)),
-        tokensPerSecond,
-        msPerToken: spread(prefill.map((rate) => 1000 / rate)),
-        speedup: { median: 1, min: 1, max: 1 },
-        besideFull: full ? ratio(prefill, full.prefill) : null,
-        bytesPerToken: { weights: bytes, predictor: 0, kv: 0, dense: bytes },
-        bandwidthShare: (bytes * tokensPerSecond.median) / (bandwidthGBs * 1e9),
-        density: new Usage(layers, 0).density(),
-        predictorShare: 0,
-        times: null,
-        breakEven: null,
-      });
-    }
-    if (!peer || !turns) return { runs, peers: [] };
-    const ours: OurRates[] = [
-      ...entrants.map(({ method, texts, decode }) => ({
-        method: method.name,
-        phase: 'decode' as const,
-        batch: texts.length,
-        rates: decode,
-      })),
-      { method: methods[0].name, phase: 'prefill', batch: 1, rates: stages[0].prefill },
+    const report: Report = { subject, bandwidthGBs, breakEven, stages, entrants };
+    const runs = [
+      ...(await decodeRuns(report)),
+      ...stages
+        .filter(({ plan }) => plan.filled === 'prefill')
+        .map((stage) => prefillRun(report, stage)),
     ];
+    if (!peer || !turns) return { runs, peers: [] };
+    const ours = ratesOf(report);
     const { name, version } = peer;
     return { runs, peers: turns.results({ name, version, weights }, ours, bandwidthGBs) };
   } finally {
     for (const batch of batches) batch[Symbol.dispose]();
   }
 }
+
+/** What was measured, and of what. */
+interface Report {
+  readonly subject: Subject;
+  readonly bandwidthGBs: number;
+  readonly breakEven: BreakEven;
+  readonly stages: readonly Stage[];
+  readonly entrants: readonly Entrant[];
+}
+
+/** What each method did in each cache, at each number of texts. */
+async function decodeRuns({
+  subject: { weights },
+  bandwidthGBs,
+  breakEven,
+  entrants,
+}: Report): Promise<BenchRun[]> {
+  const runs: BenchRun[] = [];
+  for (const entrant of entrants) {
+    const { stage, method, texts, usage } = entrant;
+    const alike = entrants.filter((other) => other.texts.length === texts.length);
+    const beside = alike.find((other) => other.stage === stage)!;
+    const full = alike.find((other) => other.method === method && isFullBeside(other.stage, stage));
+    const bytesPerToken = usage.bytesPerToken();
+    const read = bytesPerToken.weights + bytesPerToken.predictor + bytesPerToken.kv;
+    const tokensPerSecond = spread(entrant.decode);
+    const limits = await breakEven.at(method, texts.length);
+    const times = await stepTimes(entrant);
+    runs.push({
+      method: method.name,
+      weights,
+      phase: 'decode',
+      batch: texts.length,
+      context: stage.plan.context,
+      filled: stage.plan.filled,
+      kv: describeCache(stage, texts.length, entrant.kept),
+      tokensPerSecond,
+      msPerToken: spread(entrant.decode.map((rate) => (1000 * texts.length) / rate)),
+      speedup: ratio(entrant.decode, beside.decode),
+      besideFull: full ? ratio(entrant.decode, full.decode) : null,
+      bytesPerToken,
+      bandwidthShare: (read * tokensPerSecond.median) / (bandwidthGBs * 1e9),
+      density: usage.density(),
+      predictorShare: times?.choosing ?? 0,
+      times,
+      breakEven: limits ?? null,
+    });
+  }
+  return runs;
+}
+
+/** Prefill of one text in a cache, dense whatever the method. */
+function prefillRun({ subject, bandwidthGBs, stages }: Report, stage: Stage): BenchRun {
+  const { methods, weights, model } = subject;
+  const { layers } = model.description;
+  const { plan, batch, prefill } = stage;
+  const full = stages.find((other) => isFullBeside(other, stage));
+  const bytes = batch.denseBytes(1) / plan.context;
+  const tokensPerSecond = spread(prefill);
+  return {
+    method: methods[0].name,
+    weights,
+    phase: 'prefill',
+    batch: 1,
+    context: plan.context,
+    filled: plan.filled,
+    kv: describeCache(stage, 1, keptOf(batch.cache.layout, plan.context)),
+    tokensPerSecond,
+    msPerToken: spread(prefill.map((rate) => 1000 / rate)),
+    speedup: { median: 1, min: 1, max: 1 },
+    besideFull: full ? ratio(prefill, full.prefill) : null,
+    bytesPerToken: { weights: bytes, predictor: 0, kv: 0, dense: bytes },
+    bandwidthShare: (bytes * tokensPerSecond.median) / (bandwidthGBs * 1e9),
+    density: new Usage(layers, 0).density(),
+    predictorShare: 0,
+    times: null,
+    breakEven: null,
+  };
+}
+
+/** The same, for ratios with a peer within each round. */
+const ratesOf = ({ subject: { methods }, stages, entrants }: Report): OurRates[] => [
+  ...entrants.map(({ method, texts, decode }) => ({
+    method: method.name,
+    phase: 'decode' as const,
+    batch: texts.length,
+    rates: decode,
+  })),
+  { method: methods[0].name, phase: 'prefill', batch: 1, rates: stages[0].prefill },
+];
