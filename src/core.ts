@@ -26,6 +26,7 @@ export type { DecodeOptions, Session } from './engine/session.ts';
 export { TextStream } from './engine/text-stream.ts';
 export { type BytesPerToken, type Density, Usage } from './engine/usage.ts';
 export type { KVPolicy } from './kv.ts';
+export type { GenerationDefaults, GenerationOptions } from './loaders/generation.ts';
 export type { Description } from './model.ts';
 export type { Sparsity } from './sparsity.ts';
 export { type ErrorCode, EngineError, errorCodes } from './errors.ts';

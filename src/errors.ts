@@ -13,7 +13,11 @@ export const errorCodes = {
   BAD_CHECKPOINT: { status: 1, meaning: 'a weight file is truncated or contradicts itself' },
   BAD_SHAPE: { status: 1, meaning: 'a tensor has another shape or type than the model needs' },
   MISSING_TENSOR: { status: 1, meaning: 'a weight the model needs is not in the checkpoint' },
-  BAD_CONFIG: { status: 1, meaning: 'config.json is malformed or asks for what is not supported' },
+  BAD_CONFIG: {
+    status: 1,
+    meaning:
+      'config.json or generation_config.json is malformed, or asks for what is not supported',
+  },
   UNKNOWN_FAMILY: { status: 1, meaning: 'no model family of this engine has that model_type' },
   NO_TOKENIZER: { status: 1, meaning: 'text was given, but the model has no usable tokenizer' },
   NO_CHAT_TEMPLATE: {

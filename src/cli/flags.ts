@@ -9,7 +9,6 @@ import { methods } from '../sparsity/index.ts';
 import { predictorTypes, usualType } from '../predictor.ts';
 import { modelTypes } from '../tensor.ts';
 import {
-  bias,
   ending,
   list,
   oneOf,
@@ -41,20 +40,22 @@ export type Values<F extends Flags> = {
   readonly [K in keyof F]?: F[K] extends Flag<infer T> ? T : never;
 };
 
-const flag = <T>(usage: string, help: string, parse: Parser<T>): Flag<T> => ({
+/** One whose last value counts. */
+export const flag = <T>(usage: string, help: string, parse: Parser<T>): Flag<T> => ({
   usage,
   help,
   parse: (given, where) => parse(given[given.length - 1], where),
 });
 
-const repeated = <T>(usage: string, help: string, parse: Parser<T>): Flag<T[]> => ({
+/** One whose values all count. */
+export const repeated = <T>(usage: string, help: string, parse: Parser<T>): Flag<T[]> => ({
   usage,
   help,
   parse: (given, where) => given.map((one) => parse(one, where)),
 });
 
 /** Several lists of numbers by id; those of one id are added up. */
-const sums = (
+export const sums = (
   usage: string,
   help: string,
   parse: Parser<(readonly [number, number])[]>,
@@ -182,59 +183,9 @@ export const promptFlags = {
 
 export const maxTokens = flag(
   '--max-tokens <n>',
-  'most tokens to generate (default: 128)',
+  'most tokens to generate (default: 96)',
   whole(1),
 );
-
-export const samplingFlags = {
-  maxTokens,
-  temperature: flag('--temperature <t>', '0 is greedy (default: 0.8)', real(0)),
-  topK: flag('--top-k <n>', 'keep the n likeliest, 0 all (default: 40)', whole(0)),
-  topP: flag('--top-p <share>', 'keep the likeliest that reach p (default: 0.95)', real(0, 1)),
-  minP: flag('--min-p <share>', 'keep those this share as likely (default: 0.05)', real(0, 1)),
-  repeatPenalty: flag(
-    '--repeat-penalty <x>',
-    'make repeated ids less likely, 1 does not (default: 1)',
-    real(Number.MIN_VALUE),
-  ),
-  repeatLastN: flag(
-    '--repeat-last-n <n>',
-    'ids that penalties look back at, 0 none, -1 all (default: 64)',
-    whole(-1),
-  ),
-  presencePenalty: flag(
-    '--presence-penalty <x>',
-    'lower logits of ids that occurred by x (default: 0)',
-    real(-Infinity),
-  ),
-  frequencyPenalty: flag(
-    '--frequency-penalty <x>',
-    'lower logits by x for each time an id occurred (default: 0)',
-    real(-Infinity),
-  ),
-  logitBias: sums(
-    '-l, --logit-bias <id±bias>',
-    'raise or lower the logit of an id: 15043+1, 15043-inf never; may be repeated',
-    list(bias),
-  ),
-  stop: repeated('--stop <text>', 'end before this text; may be repeated', someText),
-};
-
-export const chatFlags = {
-  prompt: flag('-p, --prompt <text>', 'one turn, then the end; - reads stdin', text),
-  system: flag('--system <text>', 'what the model is told before the conversation', someText),
-  chatTemplate: flag(
-    '--chat-template <file>',
-    "Jinja template of conversations (default: the model's own)",
-    text,
-  ),
-  ...samplingFlags,
-  maxTokens: flag(
-    '--max-tokens <n>',
-    'most tokens of a reply (default: the context, or what is left of it)',
-    whole(1),
-  ),
-};
 
 export const logprobs = flag(
   '--logprobs <n>',

@@ -1,4 +1,5 @@
 import * as flags from './flags.ts';
+import * as samplingFlags from './sampling-flags.ts';
 
 /** What the command line calls otherwise than the library does. */
 const others = [
@@ -20,7 +21,7 @@ const isFlag = (group: object): group is flags.Flag<unknown> => 'usage' in group
 
 /** Flags by the name that their value has in options: `maxTokens` is `--max-tokens`. */
 const flagOf = new Map<string, string>([
-  ...Object.values<object>({ ...flags })
+  ...Object.values<object>({ ...flags, ...samplingFlags })
     .flatMap((group) =>
       isFlag(group) ? [group] : Object.values<flags.Flag<unknown>>({ ...group }),
     )

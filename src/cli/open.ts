@@ -32,6 +32,18 @@ function describe({ model, backend, checkpoint, sparsity, policy, cacheType }: E
   ].join(' · ');
 }
 
+/** The defaults that a model comes with, as flags, and where they stand; undefined where it says nothing. */
+export function describeDefaults({ source, options }: Engine['defaults']): string | undefined {
+  const flags = Object.entries(options).map(([name, value]) => inFlags(`\`${name} ${value}\``));
+  return flags.length ? `${flags.join(' ')} (${source})` : undefined;
+}
+
+/** Say which options come from the model, where some do. */
+export function noteDefaults({ defaults }: Engine, io: Io): void {
+  const said = describeDefaults(defaults);
+  if (said) note(io, `note: unless other flags are given: ${said}`);
+}
+
 /** Text files in order; of a folder, all of its own that end in .txt, by name. Throws as `readText` does. */
 export async function readTexts(paths: readonly string[]): Promise<string[]> {
   const texts: string[] = [];

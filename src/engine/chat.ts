@@ -132,8 +132,8 @@ export class Chat implements Disposable {
   }
 
   /**
-   * Say something; the reply streams. It ends where the turn does, unless `maxTokens` (default: what
-   * the model sees at once) or a stop text comes first. Replies of one conversation have the seeds `seed`, `seed` + 1, …
+   * Say something; the reply streams. It ends where the turn does, unless `maxTokens` (default: what the model's makers
+   * say, else what the model sees at once) or a stop text comes first. Replies of one conversation have the seeds `seed`, `seed` + 1, …
    */
   send(content: string, options: GenerateOptions = {}): Generation<ChatResult> {
     return this.#reply(() => [...this.#messages, { role: 'user', content }], options);
@@ -194,7 +194,8 @@ export class Chat implements Disposable {
   }
 
   #reply(asked: () => readonly Message[], options: GenerateOptions): Generation<ChatResult> {
-    const { maxTokens = this.#model.span, seed = 0, stop = [] } = options;
+    const { defaults, span } = this.#model;
+    const { maxTokens = defaults.options.maxTokens ?? span, seed = 0, stop = [] } = options;
     let messages: readonly Message[] = [];
     let cached = 0;
     const start: Start<ChatResult> = {

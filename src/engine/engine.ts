@@ -3,6 +3,7 @@ import { EngineError, expectWhole } from '../errors.ts';
 import type { KVPolicy } from '../kv.ts';
 import type { CacheType } from '../ops/attention.ts';
 import type { Checkpoint } from '../loaders/checkpoint.ts';
+import type { GenerationDefaults } from '../loaders/generation.ts';
 import { expectPath, whereIs } from '../loaders/names.ts';
 import type { Description } from '../model.ts';
 import type { Predictor, PredictorFile } from '../predictor.ts';
@@ -121,6 +122,11 @@ export class Engine implements AsyncDisposable {
   /** Sizes of the model and what sets it apart. */
   get description(): Description {
     return this.checkpoint.description;
+  }
+
+  /** How its texts are generated where nothing else is asked for: what its makers say of it. */
+  get defaults(): GenerationDefaults {
+    return this.checkpoint.defaults;
   }
 
   /** Throws `NO_TOKENIZER` where the model came without one or none is read; ids still work. */

@@ -1,5 +1,6 @@
 import type { Backend } from '../backend.ts';
 import type { KVPolicy } from '../kv.ts';
+import type { GenerationDefaults } from '../loaders/generation.ts';
 import type { Description } from '../model.ts';
 import type { Sparsity } from '../sparsity.ts';
 import type { Tokenizer } from '../tokenizer/index.ts';
@@ -19,6 +20,8 @@ export interface OpenModel {
   readonly backend: Pick<Backend, 'name'>;
   readonly checkpoint: { readonly dtype: string };
   readonly description: Description;
+  /** How its texts are generated where nothing else is asked for. */
+  readonly defaults: GenerationDefaults;
   readonly loadSeconds: number;
   readonly hasTokenizer: boolean;
   /** Throws `NO_TOKENIZER`. */
@@ -29,7 +32,10 @@ export interface OpenModel {
   session(method?: Sparsity, policy?: KVPolicy): Session;
 }
 
-/** How a text goes on, when it ends, and where. */
+/**
+ * How a text goes on, when it ends, and where. What is absent is what the model's makers say (`engine.defaults`), else
+ * the default named here.
+ */
 export interface GenerateOptions extends SamplingOptions {
   /** Most ids to generate. Default 128. 0: none, where `promptLogprobs` are asked for. */
   readonly maxTokens?: number;
@@ -39,7 +45,7 @@ export interface GenerateOptions extends SamplingOptions {
   readonly logprobs?: number;
   /** The same of each id of the prompt. Default: none. */
   readonly promptLogprobs?: number;
-  /** Go on past the model's end-of-text id. Default false. */
+  /** Go on past the ids that end a text. Default false. */
   readonly ignoreEnd?: boolean;
   /** Ends the generation after the step under way; what was generated stays. */
   readonly signal?: AbortSignal;

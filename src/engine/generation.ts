@@ -1,5 +1,6 @@
 import { EngineError, expectWhole } from '../errors.ts';
 import type { Sparsity } from '../sparsity.ts';
+import { withDefaults } from './defaults.ts';
 import type {
   FinishReason,
   GenerateOptions,
@@ -36,7 +37,7 @@ export class Generation<R extends GenerateResult = GenerateResult> implements As
     });
     // Whoever iterates sees the error there; nobody need also await the result.
     this.#result.catch(() => undefined);
-    this.#pieces = this.#run(model, start, options);
+    this.#pieces = this.#run(model, start, withDefaults(model.defaults, options));
   }
 
   [Symbol.asyncIterator](): AsyncGenerator<Piece, void> {

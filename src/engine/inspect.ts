@@ -3,19 +3,22 @@ import { isCheckpoint } from '../loaders/identity.ts';
 import { openCheckpoint } from '../loaders/open.ts';
 import { filesOf, whereIs, predictorName } from '../loaders/names.ts';
 import { readPredictor } from '../loaders/predictor.ts';
+import type { GenerationDefaults } from '../loaders/generation.ts';
 import type { Description } from '../model.ts';
 import type { Provenance } from '../predictor.ts';
 import type { Folder, ModelFiles } from '../source.ts';
 import { size } from '../tensor.ts';
 
 /** What a model is. */
-export interface Inspection extends Omit<Description, 'endIds'> {
+export interface Inspection extends Description {
   /** The name or path it was asked by. */
   readonly model: string;
   /** Tied weights count once. */
   readonly parameters: number;
   /** As the files store them. */
   readonly weightBytes: number;
+  /** How its texts are generated where nothing else is asked for. */
+  readonly defaults: GenerationDefaults;
   /** The predictor beside the model. */
   readonly predictor?: {
     readonly file: string;
@@ -43,8 +46,7 @@ export interface Inspection extends Omit<Description, 'endIds'> {
 export async function inspect(model: Folder | ModelFiles): Promise<Inspection> {
   const given = filesOf(model);
   await using opened = await openCheckpoint(given);
-  const { family, config, json, files } = opened;
-  const { endIds, ...description } = family.describe(config);
+  const { family, config, description, defaults, json, files } = opened;
   let parameters = 0;
   let weightBytes = 0;
   for (const { spec, bytes } of storedWeights(
@@ -56,12 +58,13 @@ export async function inspect(model: Folder | ModelFiles): Promise<Inspection> {
     parameters += size(spec.shape);
     weightBytes += bytes;
   }
-  const predictor = await inspectPredictor(given, family.describe(config));
+  const predictor = await inspectPredictor(given, description);
   return {
     model: given.name,
     ...description,
     parameters,
     weightBytes,
+    defaults,
     ...(predictor && { predictor }),
   };
 }

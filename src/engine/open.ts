@@ -14,6 +14,7 @@ import type { Matrix } from '../selector.ts';
 import type { Method, Sparsity } from '../sparsity.ts';
 import type { Tokenizer } from '../tokenizer/index.ts';
 import type { BreakEvenRule } from './break-even.ts';
+import { describeFields } from './defaults.ts';
 import { chooseKeeping, findPolicy, type Keeping, type KeepingOptions } from './keeping.ts';
 import {
   choosePoint,
@@ -130,7 +131,12 @@ export async function openParts(
           options.memoryLimit,
         ),
     });
-    const { description } = checkpoint;
+    const { description, defaults } = checkpoint;
+    const missing = describeFields(defaults.notApplied);
+    if (missing)
+      options.onNote?.(
+        `${defaults.source} asks for what is not computed here: ${missing}; texts are generated without`,
+      );
     const keeping = chooseKeeping(kind, options, description);
     if ((options.context ?? 0) > description.context)
       options.onNote?.(

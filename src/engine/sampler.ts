@@ -11,6 +11,11 @@ export interface SamplingOptions {
   readonly topP?: number;
   /** Keep ids at least this share as likely as the likeliest; 0 keeps all. Default 0.05. */
   readonly minP?: number;
+  /**
+   * Whether the temperature divides logits before top-k, top-p and min-p see them, as transformers and vLLM have it, or
+   * only those that are left, as llama.cpp has it. Default `last`.
+   */
+  readonly temperatureOrder?: 'first' | 'last';
   /** The same seed and options give the same ids. Default 0. */
   readonly seed?: number;
   /** Divides positive logits of ids among the last ones and multiplies others; 1 does nothing. Default 1. */
@@ -70,12 +75,14 @@ type Sampling = Required<Omit<SamplingOptions, 'logitBias'>> & {
 
 function resolve(options: SamplingOptions, vocabulary: number): Sampling {
   const { temperature = 0.8, topK = 40, topP = 0.95, minP = 0.05, seed = 0 } = options;
-  const { repeatPenalty = 1, repeatLastN = 64 } = options;
+  const { temperatureOrder = 'last', repeatPenalty = 1, repeatLastN = 64 } = options;
   const { presencePenalty = 0, frequencyPenalty = 0, logitBias = {} } = options;
   check('temperature', temperature, temperature >= 0, 'at least 0');
   expectWhole('topK', topK, 0);
   check('topP', topP, topP > 0 && topP <= 1, 'above 0 and at most 1');
   check('minP', minP, minP >= 0 && minP <= 1, 'from 0 to 1');
+  if (!['first', 'last'].includes(temperatureOrder))
+    throw refusal(`\`temperatureOrder\` is ${temperatureOrder}`, 'first or last');
   expectWhole('seed', seed, 0);
   check('repeatPenalty', repeatPenalty, repeatPenalty > 0 && repeatPenalty < Infinity, 'above 0');
   expectWhole('repeatLastN', repeatLastN, -1);
@@ -90,7 +97,7 @@ function resolve(options: SamplingOptions, vocabulary: number): Sampling {
     return [id, bias] as const;
   });
   const penalties = { repeatPenalty, repeatLastN, presencePenalty, frequencyPenalty };
-  return { temperature, topK, topP, minP, seed, ...penalties, biases };
+  return { temperature, topK, topP, minP, temperatureOrder, seed, ...penalties, biases };
 }
 
 function check(option: string, value: number, ok: boolean, expected: string): void {
@@ -130,11 +137,12 @@ function counts(ids: ArrayLike<number>, n: number): Map<number, number> {
   return found;
 }
 
-/** Top-k, top-p, min-p, then the temperature: llama.cpp's order. */
-function filter(scores: Float32Array, { temperature, topK, topP, minP }: Sampling): Candidates {
+/** Top-k, top-p, min-p, and the temperature after them or before. */
+function filter(scores: Float32Array, sampling: Sampling): Candidates {
+  const { temperature, topK, topP, minP, temperatureOrder } = sampling;
   const count = topK === 0 ? scores.length : Math.min(topK, scores.length);
   let ids = likeliest(scores, count);
-  const shares = softmax(ids, scores, 1);
+  const shares = softmax(ids, scores, temperatureOrder === 'first' ? temperature : 1);
   if (topP < 1) {
     let mass = 0;
     let kept = 0;

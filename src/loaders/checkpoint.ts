@@ -7,6 +7,7 @@ import type { Matrix } from '../selector.ts';
 import { byteLength, isQuantized, size } from '../tensor.ts';
 import type { WeightType } from './convert.ts';
 import type { Entry, TensorFiles } from './entry.ts';
+import { type GenerationDefaults, noDefaults } from './generation.ts';
 import { quantizedType, quantizedTypes } from './gguf/rows.ts';
 import { laidByInputs, loadByInputs } from './layout.ts';
 import { whereIs } from './names.ts';
@@ -39,6 +40,8 @@ export interface Checkpoint {
   /** What `family.config` made of config.json. */
   readonly config: unknown;
   readonly description: Description;
+  /** How its texts are generated where nothing else is asked for. */
+  readonly defaults: GenerationDefaults;
   readonly weights: Weights;
   /** In memory, all together. */
   readonly weightBytes: number;
@@ -61,11 +64,11 @@ export async function loadCheckpoint(
 ): Promise<Checkpoint> {
   await using opened = await openCheckpoint(model);
   const where = whereIs(model);
-  const { family, config, json, files } = opened;
+  const { family, config, description, defaults, json, files } = opened;
   const planned = planLoad(where, json, family.weights(config), files, options, backend);
   const { dtype, weightBytes } = planned;
   expectFit(where, weightBytes, options.memoryLimit);
-  options.expect?.(family.describe(config), weightBytes);
+  options.expect?.(description, weightBytes);
 
   const weights = new StoredWeights(
     backend,
@@ -79,7 +82,7 @@ export async function loadCheckpoint(
     weights.release();
     throw error;
   }
-  return checkpointOf(family, config, weights, weightBytes, dtype);
+  return { ...checkpointOf(family, config, weights, weightBytes, dtype), description, defaults };
 }
 
 /** A model whose weights are all in memory. */
@@ -93,6 +96,7 @@ export const checkpointOf = (
   family,
   config,
   description: family.describe(config),
+  defaults: noDefaults,
   weights,
   weightBytes,
   dtype,

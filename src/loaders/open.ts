@@ -1,8 +1,15 @@
 import { EngineError } from '../errors.ts';
-import type { Family } from '../model.ts';
+import type { Description, Family } from '../model.ts';
 import { familyOf } from '../models/index.ts';
 import type { Folder, ModelFiles } from '../source.ts';
 import type { TensorFiles } from './entry.ts';
+import {
+  type GenerationConfig,
+  type GenerationDefaults,
+  noDefaults,
+  parseGeneration,
+  readGeneration,
+} from './generation.ts';
 import { openGguf } from './gguf/open.ts';
 import { translate } from './gguf/translate.ts';
 import { readJsonFile } from './json.ts';
@@ -15,8 +22,13 @@ export interface OpenedCheckpoint extends AsyncDisposable {
   readonly family: Family;
   /** What `family.config` made of `json`. */
   readonly config: unknown;
+  /** Its end ids are those of config.json and those of generation_config.json. */
+  readonly description: Description;
+  readonly defaults: GenerationDefaults;
   /** config.json; of a GGUF file, what its metadata say in the same terms. */
   readonly json: unknown;
+  /** What a GGUF file's metadata say in the terms of generation_config.json. */
+  readonly generation?: Readonly<Record<string, unknown>> | undefined;
   readonly files: TensorFiles;
 }
 
@@ -30,8 +42,10 @@ export async function openCheckpoint(model: ModelFiles): Promise<OpenedCheckpoin
   const json = await readJsonFile(folder, 'config.json', 'BAD_CONFIG');
   const family = familyOf(json, `${whereIs(model)}/config.json`);
   const config = family.config(familyConfig(json));
+  const described = family.describe(config);
+  const said = describeWith(described, await readGeneration(folder, described.context));
   const files = await openTensors(folder);
-  return { family, config, json, files, [Symbol.asyncDispose]: () => close(files) };
+  return { family, config, ...said, json, files, [Symbol.asyncDispose]: () => close(files) };
 }
 
 async function openTranslated(
@@ -41,17 +55,34 @@ async function openTranslated(
 ): Promise<OpenedCheckpoint> {
   const opened = await openGguf(folder, file);
   try {
-    const { config: json, entries } = await translate(where, opened);
+    const { config: json, generation, entries } = await translate(where, opened);
     const family = familyOf(json, where);
     const config = configOf(family, json, where);
+    const described = family.describe(config);
+    const said = describeWith(
+      described,
+      generation && parseGeneration(generation, `the metadata of ${where}`, described.context),
+    );
     const dispose = (): Promise<void> => close(opened);
     const files = { entries, metadata: {}, [Symbol.asyncDispose]: dispose };
-    return { family, config, json, files, [Symbol.asyncDispose]: dispose };
+    return { family, config, ...said, json, generation, files, [Symbol.asyncDispose]: dispose };
   } catch (error) {
     await close(opened);
     throw error;
   }
 }
+
+/** What ends a text is known here alone: in the description. */
+const describeWith = (
+  described: Description,
+  generation: GenerationConfig | undefined,
+): Pick<OpenedCheckpoint, 'description' | 'defaults'> => ({
+  description: {
+    ...described,
+    endIds: [...new Set([...described.endIds, ...(generation?.endIds ?? [])])],
+  },
+  defaults: generation?.defaults ?? noDefaults,
+});
 
 /** A family speaks of config.json, which this file has none of. */
 function configOf(family: Family, json: unknown, where: string): unknown {

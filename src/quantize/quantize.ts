@@ -6,7 +6,8 @@ import type { WeightType } from '../loaders/convert.ts';
 import { copyFile, copyFiles, fileExists, makeFolder, replaceFile } from '../loaders/fs.ts';
 import { hashCheckpoint } from '../loaders/identity.ts';
 import { isGguf, predictorBeside } from '../loaders/names.ts';
-import { openCheckpoint } from '../loaders/open.ts';
+import { generationFile } from '../loaders/generation.ts';
+import { openCheckpoint, type OpenedCheckpoint } from '../loaders/open.ts';
 import { type About, encodeRows, quantizationConfig } from '../loaders/quantized.ts';
 import type { HostTensor } from '../op.ts';
 import { byteLength, isQuantized, type QuantizedType, typeOfFormat } from '../tensor.ts';
@@ -186,20 +187,25 @@ async function write(
     quantization_config: quantizationConfig(about),
   };
   await writeJson(join(into, 'config.json'), quantized);
-  await (isGguf(path) ? writeCompanions(engine, into) : copyCompanions(path, into));
+  await (isGguf(path) ? writeCompanions(engine, original, into) : copyCompanions(path, into));
   return plan.reduce((sum, { dtype, shape }) => sum + byteLength(dtype, shape), 0);
 }
 
 const copyCompanions = (path: string, into: string): Promise<void> =>
   copyFiles(path, into, (file) => companions.test(file));
 
-/** The tokenizer that a GGUF file has inside, and its predictor. */
-async function writeCompanions({ path, files }: Engine, into: string): Promise<void> {
+/** The tokenizer that a GGUF file has inside, how its texts are generated, and its predictor. */
+async function writeCompanions(
+  { path, files }: Engine,
+  { generation }: OpenedCheckpoint,
+  into: string,
+): Promise<void> {
   const tokenizer = await readTokenizer(files);
   if (tokenizer) {
     await writeJson(join(into, 'tokenizer.json'), tokenizer.json);
     await writeJson(join(into, 'tokenizer_config.json'), tokenizer.config);
   }
+  if (generation) await writeJson(join(into, generationFile), generation);
   const predictor = predictorBeside(path);
   if (await fileExists(predictor)) await copyFile(predictor, predictorBeside(into));
 }

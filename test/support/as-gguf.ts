@@ -7,9 +7,12 @@ import { encodeGguf, type GgufValue } from './gguf-file.ts';
 
 /**
  * A checkpoint of Hugging Face's as llama.cpp's convert_hf_to_gguf.py writes it, in f32: its names, and the
- * reshapes and transposes it does, written down as it does them.
+ * reshapes and transposes it does, written down as it does them. `more` are metadata beside those it takes from config.json.
  */
-export async function asGguf(folder: string): Promise<Uint8Array<ArrayBuffer>> {
+export async function asGguf(
+  folder: string,
+  more: readonly (readonly [key: string, value: GgufValue])[] = [],
+): Promise<Uint8Array<ArrayBuffer>> {
   const config = JSON.parse(readFileSync(`${folder}/config.json`, 'utf8')) as Config;
   const { tensors } = await readSafetensors(`${folder}/model.safetensors`);
   const { name, metadata, names, change } = conversions[String(config.model_type)];
@@ -32,6 +35,7 @@ export async function asGguf(folder: string): Promise<Uint8Array<ArrayBuffer>> {
       ...(config.eos_token_id == null
         ? []
         : [['tokenizer.ggml.eos_token_id', Number(config.eos_token_id)] as const]),
+      ...more,
     ],
     tensors: [...written, ...(scalingFactors(config) ?? [])],
   });

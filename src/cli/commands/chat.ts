@@ -4,10 +4,11 @@ import { pipedLines } from '../chat/lines.ts';
 import { stream, summary, takeTurns } from '../chat/talk.ts';
 import { terminalLines } from '../chat/terminal.ts';
 import { command } from '../command.ts';
-import { chatFlags, methodFlags, modelFlags } from '../flags.ts';
+import { methodFlags, modelFlags } from '../flags.ts';
 import { note } from '../io.ts';
-import { openEngine, readText } from '../open.ts';
+import { noteDefaults, openEngine, readText } from '../open.ts';
 import { readPrompt } from '../prompt.ts';
+import { chatFlags } from '../sampling-flags.ts';
 
 export const chat = command({
   name: 'chat',
@@ -25,6 +26,7 @@ export const chat = command({
       file === undefined ? {} : { template: await readText(file), templateName: file };
     const said = await readPrompt({ ...(prompt !== undefined && { prompt }) }, io);
     await using engine = await openEngine(model!, options, io);
+    noteDefaults(engine, io);
     using talk = engine.chat({ ...(system !== undefined && { system }), ...template });
     if (typeof said === 'string') {
       const reply = talk.send(said, { ...options, signal: io.signal });

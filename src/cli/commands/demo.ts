@@ -12,6 +12,8 @@ import { readPrompt } from '../prompt.ts';
 const defaultModel = 'books-6m';
 const defaultPrompt = 'The old sailor looked out over the water, and';
 const rounds = 5;
+/** The likeliest id each time, whatever the model's makers say. */
+const plain = { temperature: 0, repeatPenalty: 1 };
 
 interface DemoResult {
   readonly dense: GenerateResult;
@@ -56,7 +58,7 @@ async function compare(
   using progress = startProgress(io);
   const speeds: DemoResult['tokensPerSecond'] = { dense: [], sparse: [] };
   const generate = (engine: Engine, count: number): Promise<GenerateResult> =>
-    engine.generate(prompt, { maxTokens: count, temperature: 0, ignoreEnd: true }).result;
+    engine.generate(prompt, { maxTokens: count, ...plain, ignoreEnd: true }).result;
   const run = async (engine: Engine, into: number[]): Promise<GenerateResult> => {
     io.signal.throwIfAborted();
     const result = await generate(engine, maxTokens);

@@ -2,11 +2,12 @@ import type { Engine } from '../../engine/engine.ts';
 import type { GenerateResult } from '../../engine/generate.ts';
 import { EngineError } from '../../errors.ts';
 import { command } from '../command.ts';
-import { logprobs, methodFlags, modelFlags, promptFlags, samplingFlags } from '../flags.ts';
+import { logprobs, methodFlags, modelFlags, promptFlags } from '../flags.ts';
 import { type Io, note, write } from '../io.ts';
 import { bytes, percent, rate } from '../layout.ts';
-import { openEngine } from '../open.ts';
+import { noteDefaults, openEngine } from '../open.ts';
 import { readPrompt } from '../prompt.ts';
+import { samplingFlags } from '../sampling-flags.ts';
 
 export const generate = command({
   name: 'generate',
@@ -27,6 +28,7 @@ export const generate = command({
         'prompt: none is given, expected -p TEXT or --ids 5,17,9',
       );
     await using engine = await openEngine(model!, options, io);
+    noteDefaults(engine, io);
     const generation = engine.generate(prompt, { ...options, signal: io.signal });
     if (!json) await print(engine, generation, io);
     const result = await generation.result;

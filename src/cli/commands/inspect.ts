@@ -1,7 +1,9 @@
+import { describeFields } from '../../engine/defaults.ts';
 import type { Inspection } from '../../engine/inspect.ts';
 import { inspect } from '../../engine/local.ts';
 import { command } from '../command.ts';
 import { bytes, facts, percent } from '../layout.ts';
+import { describeDefaults } from '../open.ts';
 
 export const inspectCommand = command({
   name: 'inspect',
@@ -15,7 +17,7 @@ export const inspectCommand = command({
 });
 
 function describe(found: Inspection): string {
-  const { predictor } = found;
+  const { predictor, defaults, endIds } = found;
   return facts([
     ['family', found.family],
     ['layers', String(found.layers)],
@@ -24,8 +26,13 @@ function describe(found: Inspection): string {
     ['neurons', `${found.neurons} a layer, ${found.activation}${found.gated ? ', gated' : ''}`],
     ['vocabulary', String(found.vocabulary)],
     ['context', String(found.context)],
+    ['end ids', endIds.join(', ') || 'none'],
     ['parameters', `${(found.parameters / 1e6).toFixed(2)} M`],
     ['weights', bytes(found.weightBytes)],
+    ['defaults', describeDefaults(defaults) ?? 'none of its own'],
+    ...(Object.keys(defaults.notApplied).length
+      ? [['not applied', describeFields(defaults.notApplied)] as const]
+      : []),
     ...(predictor
       ? [
           [

@@ -4,11 +4,14 @@ import type { Entry } from '../entry.ts';
 import { architectures, type Architecture, type Has } from './architectures.ts';
 import { Metadata } from './metadata.ts';
 import type { GgufHeader, GgufTensor } from './reader.ts';
+import { samplingOf } from './sampling.ts';
 
 /** A GGUF model in the terms of a Hugging Face folder. */
 export interface Translated {
   /** What config.json would say. */
   readonly config: Readonly<Record<string, unknown>>;
+  /** What generation_config.json would say; its end ids are in `config`. */
+  readonly generation: Readonly<Record<string, unknown>> | undefined;
   readonly entries: ReadonlyMap<string, Entry>;
 }
 
@@ -41,6 +44,7 @@ export async function translate(where: string, header: GgufHeader): Promise<Tran
       ...architecture.config(m, has),
       ...(scaling && { rope_scaling: scaling }),
     },
+    generation: samplingOf(m),
     entries: new Map(entriesOf(m, architecture, tensors, has)),
   };
 }
