@@ -13,7 +13,7 @@ import type { Backend, Program } from '../src/backend.ts';
 import { openNative } from '../src/backends/native/index.ts';
 import { hostTensor, rowWriter, u32 } from '../src/rows.ts';
 import { attention } from '../src/ops/attention.ts';
-import { Inputs } from '../src/ops/cases.ts';
+import { Inputs } from '../src/ops/cases/inputs.ts';
 import { add } from '../src/ops/elementwise.ts';
 import { linear } from '../src/ops/linear.ts';
 import { linearTransposed } from '../src/ops/linear-transposed.ts';

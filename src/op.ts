@@ -1,8 +1,8 @@
 import type { DType, Role, Tensor } from './tensor.ts';
 
 /**
- * One operation a backend can run. An op is one file in `ops/`: its shape check, the reference loop
- * that defines it, and the cases every backend is tested with.
+ * One operation a backend can run. An op is one file in `ops/`: its shape check and the reference loop
+ * that defines it. The cases every backend is tested with lie in a file of the same name in `ops/cases/`.
  *
  * Operands and parameters are listed in the order kernels receive them. Parameters are numbers;
  * flags are 0 or 1. An op runs to completion before a later op that depends on it; ops that do not
@@ -26,9 +26,6 @@ export interface Op<O extends string = string, P extends string = string> {
 
   /** The definition: plain loops over host memory. */
   reference(t: Operands<O, HostTensor>, p: Params<P>): void;
-
-  /** Inputs every backend is compared on: odd sizes, K of 0, 1 and all, every dtype taken. */
-  cases(): Case<O, P>[];
 }
 
 export type Operands<O extends string, T> = { readonly [K in O]?: T | undefined };

@@ -12,7 +12,7 @@ import { readGguf } from '../src/loaders/gguf/reader.ts';
 import { translate } from '../src/loaders/gguf/translate.ts';
 import { encodeHeader, readHeader } from '../src/loaders/safetensors.ts';
 import { familyOf } from '../src/models/index.ts';
-import { Inputs } from '../src/ops/cases.ts';
+import { Inputs } from '../src/ops/cases/inputs.ts';
 import type { Source } from '../src/source.ts';
 import { ggufTokenizer } from '../src/tokenizer/gguf.ts';
 import { asGguf } from './support/as-gguf.ts';

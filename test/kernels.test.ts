@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Backend } from '../src/backend.ts';
 import { native } from '../src/backends/native/index.ts';
 import type { HostTensor, Op } from '../src/op.ts';
-import { Inputs, output } from '../src/ops/cases.ts';
+import { Inputs, output } from '../src/ops/cases/inputs.ts';
 import { ops } from '../src/ops/index.ts';
 import { linear, linearOp } from '../src/ops/linear.ts';
 import { linearTransposed, linearTransposedOp } from '../src/ops/linear-transposed.ts';

@@ -15,7 +15,7 @@ import type { StepUsage } from '../src/engine/accounts.ts';
 import { type StepOptions } from '../src/engine/step.ts';
 import { cacheBytes, cacheShape } from '../src/kv/cache.ts';
 import { backlogRows } from '../src/ops/backlog.ts';
-import { Inputs } from '../src/ops/cases.ts';
+import { Inputs } from '../src/ops/cases/inputs.ts';
 import type { Sparsity } from '../src/sparsity.ts';
 import { type Given, given } from '../src/sparsity/given.ts';
 import { backendsThatOpen } from './support/opens.ts';

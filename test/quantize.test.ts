@@ -13,7 +13,7 @@ import { openBackend } from '../src/backends/index.ts';
 import { run } from '../src/cli/run.ts';
 import { Engine, inspect, type OpenOptions } from '../src/engine/local.ts';
 import { writePredictor } from '../src/loaders/files.ts';
-import { Inputs } from '../src/ops/cases.ts';
+import { Inputs } from '../src/ops/cases/inputs.ts';
 import type { PredictorFile, PredictorType, SitePredictor } from '../src/predictor.ts';
 import { quantize, type QuantizeOptions, type QuantizeResult } from '../src/quantize/quantize.ts';
 import { formatOf, modelTypes } from '../src/tensor.ts';

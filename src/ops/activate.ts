@@ -2,8 +2,7 @@ import type { Op } from '../op.ts';
 import type { Recorder } from '../program.ts';
 import { f32 } from '../rows.ts';
 import type { Tensor } from '../tensor.ts';
-import { activate as applied, type Activation, activationCode, activations } from './activation.ts';
-import { Inputs, output } from './cases.ts';
+import { activate as applied, type Activation, activationCode } from './activation.ts';
 import { bind } from './shape.ts';
 
 /** y = act(x): for products that cannot apply it themselves, as those do that are summed input by input. */
@@ -18,16 +17,6 @@ export const activateOp: Op<'x' | 'y', 'activation'> = {
   reference({ x, y }, { activation }) {
     const [input, out] = [f32(x!), f32(y!)];
     for (let i = 0; i < out.length; i++) out[i] = applied(activation, input[i]);
-  },
-  cases() {
-    const random = new Inputs(63);
-    return activations.flatMap((activation) =>
-      [1, 37, 300].map((N) => ({
-        name: `[3,${N}] ${activation}`,
-        operands: { x: random.numbers([3, N]), y: output([3, N]) },
-        params: { activation: activationCode(activation) },
-      })),
-    );
   },
 };
 

@@ -3,8 +3,6 @@ import { f32, i32, rowReader, rowWriter } from '../rows.ts';
 import type { Op } from '../op.ts';
 import type { Recorder } from '../program.ts';
 import { rowBytes, type Tensor } from '../tensor.ts';
-import { attentionCases } from './attention-cases.ts';
-import { Inputs } from './cases.ts';
 import { turn } from './rotary.ts';
 import { selected } from './selection.ts';
 import { bind, expectSelection, expectType } from './shape.ts';
@@ -34,22 +32,6 @@ export const storeOp: Op<'x' | 'sequences' | 'slots' | 'cache', 'sinks'> = {
         const from = (t * G + g) * D;
         write((row[t] * G + g) * S + around(slot[t], sinks, S), input.subarray(from, from + D));
       }
-  },
-  cases() {
-    const random = new Inputs(10);
-    return cacheTypes.flatMap((dtype) =>
-      [5, 32, 80].map((D) => ({
-        name: `${dtype} [3,2,${D}] into [2,2,7,${D}]`,
-        operands: {
-          x: random.numbers([3, 2, D]),
-          sequences: random.integers([0, 1, 0]),
-          slots: random.integers([6, 0, 13]),
-          cache: random.numbers([2, 2, 7, D], dtype),
-        },
-        params: { sinks: 2 },
-        tolerance: 0,
-      })),
-    );
   },
 };
 
@@ -195,8 +177,6 @@ export const attentionOp: Op<AttentionOperand, AttentionParam> = {
         }
     }
   },
-
-  cases: attentionCases,
 };
 
 /** Slots a row sees, those stored first first. */

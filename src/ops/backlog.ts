@@ -1,8 +1,7 @@
-import { hostTensor, i32, u32 } from '../rows.ts';
+import { i32, u32 } from '../rows.ts';
 import type { Op } from '../op.ts';
 import type { Recorder } from '../program.ts';
 import { rowBytes, type Tensor } from '../tensor.ts';
-import { Inputs } from './cases.ts';
 import { selected } from './selection.ts';
 import { bind, expectSelection, expectType } from './shape.ts';
 
@@ -27,22 +26,6 @@ export const keepInputOp: Op<'x' | 'sequences' | 'positions' | 'ring', never> = 
     const [, P = 1, E = 0] = ring!.shape;
     const row = i32(sequences!)[0] * P + (i32(positions!)[0] % P);
     ring!.bytes.set(x!.bytes, row * rowBytes(ring!.dtype, E));
-  },
-  cases() {
-    const random = new Inputs(70);
-    return (['f32', 'int8'] as const).flatMap((dtype) =>
-      [1, 33, 130].map((E, i) => ({
-        name: `${dtype} [1,${E}]`,
-        operands: {
-          x: random.numbers([1, E], dtype),
-          sequences: random.integers([i]),
-          positions: random.integers([4 + 7 * i]),
-          ring: random.numbers([3, 5, E], dtype),
-        },
-        params: {},
-        tolerance: 0,
-      })),
-    );
   },
 };
 
@@ -70,14 +53,6 @@ export const recentOp: Op<'positions' | 'y', never> = {
     const P = y!.shape[0];
     // Of rows that no position has reached yet, any place will do.
     for (let i = 0; i < P; i++) i32(y!)[i] = i > last ? 0 : last - ((last - i) % P);
-  },
-  cases() {
-    const random = new Inputs(71);
-    return [0, 3, 15, 16, 40].map((position) => ({
-      name: `position ${position}`,
-      operands: { positions: random.integers([position]), y: hostTensor('i32', [16]) },
-      params: {},
-    }));
   },
 };
 
@@ -133,32 +108,6 @@ export const backlogOp: Op<
       i32(missing!)[2 + g] = from;
     }
     u32(chosen!).set([taken.length, ...taken]);
-  },
-  cases() {
-    const random = new Inputs(72);
-    const known = [20, 21, 35, 5, 26, 34, 22, 33, 20];
-    return [undefined, 0, 0.4, 2].flatMap((share) =>
-      [
-        { fresh: 1, complete: 0, position: 35 },
-        { fresh: 0, complete: 0, position: 34 },
-        { fresh: 1, complete: 26, position: 35 },
-        { fresh: 1, complete: 22, position: 22 },
-        { fresh: 1, complete: 0, position: 0 },
-        { fresh: 0, complete: 35, position: 34 },
-      ].map(({ fresh, complete, position }) => ({
-        name: `share ${share} position ${position} complete ${complete} fresh ${fresh}`,
-        operands: {
-          select: share === undefined ? undefined : random.selection(1, 9, share),
-          sequences: random.integers([1]),
-          positions: random.integers([position]),
-          complete: random.integers([complete]),
-          known: random.integers([...known.map((n) => n + 100), ...known], [2, 9]),
-          chosen: hostTensor('u32', [1, 10]),
-          missing: hostTensor('i32', [11]),
-        },
-        params: { rows: 14, fresh },
-      })),
-    );
   },
 };
 

@@ -2,7 +2,6 @@ import { f32 } from '../rows.ts';
 import type { Op } from '../op.ts';
 import type { Recorder } from '../program.ts';
 import type { Tensor } from '../tensor.ts';
-import { Inputs, output } from './cases.ts';
 import { selected } from './selection.ts';
 import { bind, expectSelection } from './shape.ts';
 
@@ -18,14 +17,6 @@ export const addOp: Op<'a' | 'b' | 'y', never> = {
   reference({ a, b, y }) {
     const [left, right, out] = [f32(a!), f32(b!), f32(y!)];
     for (let i = 0; i < out.length; i++) out[i] = left[i] + right[i];
-  },
-  cases() {
-    const random = new Inputs(5);
-    return [1, 37].map((E) => ({
-      name: `[3,${E}]`,
-      operands: { a: random.numbers([3, E]), b: random.numbers([3, E]), y: output([3, E]) },
-      params: {},
-    }));
   },
 };
 
@@ -52,19 +43,6 @@ export const multiplyOp: Op<'a' | 'b' | 'select' | 'y', never> = {
     for (let t = 0; t < T; t++)
       for (const n of selected(select, t, N)) out[t * N + n] = left[t * N + n] * right[t * N + n];
   },
-  cases() {
-    const random = new Inputs(6);
-    return [undefined, 0, 0.3, 1].map((share) => ({
-      name: `[3,37] share ${share}`,
-      operands: {
-        a: random.numbers([3, 37]),
-        b: random.numbers([3, 37]),
-        select: share === undefined ? undefined : random.selection(3, 37, share),
-        y: output([3, 37]),
-      },
-      params: {},
-    }));
-  },
 };
 
 /** Record a * b, both [T, N], where selected. */
@@ -86,14 +64,6 @@ export const clampOp: Op<'x' | 'y', 'limit'> = {
   reference({ x, y }, { limit }) {
     const [input, out] = [f32(x!), f32(y!)];
     for (let i = 0; i < out.length; i++) out[i] = Math.min(limit, Math.max(-limit, input[i]));
-  },
-  cases() {
-    const random = new Inputs(12);
-    return [1, 37].map((E) => ({
-      name: `[3,${E}]`,
-      operands: { x: random.numbers([3, E]), y: output([3, E]) },
-      params: { limit: 0.25 },
-    }));
   },
 };
 
@@ -121,18 +91,6 @@ export const magnitudeOp: Op<'x' | 'scale' | 'y', never> = {
       for (let d = 0; d < D; d++) square += input[i * D + d] ** 2;
       out[i] = Math.sqrt(square) * (scales ? scales[i % N] : 1);
     }
-  },
-  cases() {
-    const random = new Inputs(7);
-    return [1, 16, 21].map((D) => ({
-      name: `[2,5,${D}]`,
-      operands: {
-        x: random.numbers([2, 5, D]),
-        scale: D === 16 ? undefined : random.numbers([5]),
-        y: output([2, 5]),
-      },
-      params: {},
-    }));
   },
 };
 

@@ -2,7 +2,6 @@ import { f32, i32, rowReader } from '../rows.ts';
 import type { Op } from '../op.ts';
 import type { Recorder } from '../program.ts';
 import { rowBytes, type Tensor } from '../tensor.ts';
-import { Inputs, output } from './cases.ts';
 import { bind, expectType, weightTypes } from './shape.ts';
 
 /** y[t] = add[t] + table[ids[t] + offset]: token or position embeddings. */
@@ -35,22 +34,6 @@ export const embedOp: Op<'table' | 'ids' | 'add' | 'y', 'offset'> = {
       weights(id + offset, row);
       for (let e = 0; e < E; e++) out[t * E + e] = row[e] + (residual?.[t * E + e] ?? 0);
     });
-  },
-
-  cases() {
-    const random = new Inputs(3);
-    return weightTypes.flatMap((type) =>
-      [0, 2].map((offset) => ({
-        name: `${type} offset ${offset}`,
-        operands: {
-          table: random.numbers([19, 37], type),
-          ids: random.integers([0, 16, 5, 5]),
-          add: offset ? random.numbers([4, 37]) : undefined,
-          y: output([4, 37]),
-        },
-        params: { offset },
-      })),
-    );
   },
 };
 

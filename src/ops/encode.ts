@@ -1,8 +1,7 @@
-import { f32, hostTensor, rowWriter } from '../rows.ts';
+import { f32, rowWriter } from '../rows.ts';
 import type { Op } from '../op.ts';
 import type { Recorder } from '../program.ts';
 import type { DType, Tensor } from '../tensor.ts';
-import { Inputs } from './cases.ts';
 import { bind, expectType, weightTypes } from './shape.ts';
 
 /** y = x in another weight type, rounding to nearest: what training does to serve as it learned. */
@@ -21,17 +20,6 @@ export const encodeOp: Op<'x' | 'y', never> = {
     const data = f32(x!);
     const write = rowWriter(y!);
     for (let n = 0; n < N; n++) write(n, data.subarray(n * E, (n + 1) * E));
-  },
-  cases() {
-    const random = new Inputs(24);
-    return weightTypes.flatMap((type) =>
-      [1, 33, 100, 300].map((E) => ({
-        name: `${type} [5,${E}]`,
-        operands: { x: random.numbers([5, E]), y: hostTensor(type, [5, E]) },
-        params: {},
-        tolerance: 0,
-      })),
-    );
   },
 };
 

@@ -4,7 +4,6 @@ import type { HostTensor, Op } from '../op.ts';
 import type { Recorder } from '../program.ts';
 import { rowBytes, type Tensor } from '../tensor.ts';
 import { cacheTypes } from './attention.ts';
-import { evictCases, enterCases, observeCases } from './evict-cases.ts';
 import { selected } from './selection.ts';
 import { bind, expectSelection, expectType } from './shape.ts';
 
@@ -81,7 +80,6 @@ export const enterOp: Op<'sequences' | 'slots' | 'at' | 'given' | LedgerOperand,
       }
     });
   },
-  cases: enterCases,
 };
 
 /** Record that rows at positions `at` [T] of their texts enter `slots` [T], with scores `given` [T, G] or none yet. */
@@ -144,7 +142,6 @@ export const observeOp: Op<
       }
     }
   },
-  cases: observeCases,
 };
 
 export interface ObserveInput {
@@ -252,7 +249,6 @@ export const evictOp: Op<
       }
     }
   },
-  cases: evictCases,
 };
 
 export interface Eviction {

@@ -2,7 +2,6 @@ import { f32 } from '../rows.ts';
 import type { Op } from '../op.ts';
 import type { Recorder } from '../program.ts';
 import type { Tensor } from '../tensor.ts';
-import { Inputs, output } from './cases.ts';
 import { bind } from './shape.ts';
 
 /**
@@ -32,22 +31,6 @@ export const normOp: Op<'x' | 'weight' | 'bias' | 'y', 'eps' | 'rms'> = {
       for (let e = 0; e < E; e++)
         out[t * E + e] = (row[e] - mean) * scale * (w ? w[e] : 1) + (b ? b[e] : 0);
     }
-  },
-
-  cases() {
-    const random = new Inputs(4);
-    return [1, 64, 133].flatMap((E) =>
-      [0, 1].map((rms) => ({
-        name: `[3,${E}] rms ${rms}`,
-        operands: {
-          x: random.numbers([3, E]),
-          weight: rms ? random.numbers([E]) : E === 1 ? undefined : random.numbers([E]),
-          bias: rms ? undefined : random.numbers([E]),
-          y: output([3, E]),
-        },
-        params: { eps: 1e-5, rms },
-      })),
-    );
   },
 };
 

@@ -4,12 +4,6 @@ import type { Recorder } from '../program.ts';
 import { f32, i32, rowReader, u32 } from '../rows.ts';
 import { rowBytes, type Tensor } from '../tensor.ts';
 import { cacheTypes } from './attention.ts';
-import {
-  attendPagesCases,
-  choosePagesCases,
-  pageBoundsCases,
-  pageScoresCases,
-} from './pages-cases.ts';
 import { selected } from './selection.ts';
 import { bind, expectSelection, expectType } from './shape.ts';
 
@@ -54,7 +48,6 @@ export const pageBoundsOp: Op<'k' | 'sequences' | 'slots' | 'bounds', 'page'> = 
         }
       }
   },
-  cases: pageBoundsCases,
 };
 
 /** Record that keys k [T, G, D] widen the bounds [B, G, P, 2 D] of their pages. */
@@ -111,7 +104,6 @@ export const pageScoresOp: Op<'q' | 'sequences' | 'slots' | 'bounds' | 'scores',
           out[(t * G + g) * P + p] = most;
         }
   },
-  cases: pageScoresCases,
 };
 
 /** Record scores [T, G, P] of pages by their bounds [B, G, P, 2 D], for queries q [T, H, D]. */
@@ -165,7 +157,6 @@ export const choosePagesOp: Op<
         out.set([chosen.length, ...chosen], (t * G + g) * (1 + P));
       }
   },
-  cases: choosePagesCases,
 };
 
 export interface PageChoice {
@@ -261,7 +252,6 @@ export const attendPagesOp: Op<
         for (let d = 0; d < D; d++) out[(row * H + h) * D + d] = sums[d] / total;
       }
   },
-  cases: attendPagesCases,
 };
 
 export interface PagedInput {

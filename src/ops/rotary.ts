@@ -2,7 +2,6 @@ import { f32, i32 } from '../rows.ts';
 import type { Op } from '../op.ts';
 import type { Recorder } from '../program.ts';
 import type { Tensor } from '../tensor.ts';
-import { Inputs, output } from './cases.ts';
 import { bind, expectType } from './shape.ts';
 
 /**
@@ -29,18 +28,6 @@ export const rotaryAnglesOp: Op<'positions' | 'frequencies' | 'y', 'scale'> = {
         out[t * 2 * F + F + i] = Math.sin(angle) * scale;
       }
     });
-  },
-  cases() {
-    const random = new Inputs(8);
-    return [1, 9].map((F) => ({
-      name: `F ${F}`,
-      operands: {
-        positions: random.integers([0, 1, 511, 1_000_003]),
-        frequencies: random.numbers([F]),
-        y: output([4, 2 * F]),
-      },
-      params: { scale: 1.25 },
-    }));
   },
 };
 
@@ -96,23 +83,6 @@ export const rotaryOp: Op<'x' | 'angles' | 'y', never> = {
     for (let t = 0; t < T; t++)
       for (let n = 0; n < N; n++)
         turn(out.subarray((t * N + n) * D, (t * N + n + 1) * D), table, t, R);
-  },
-  cases() {
-    const random = new Inputs(9);
-    return [
-      [8, 8],
-      [16, 4],
-      [20, 10],
-      [64, 64],
-    ].map(([D = 0, R = 0]) => ({
-      name: `D ${D} R ${R}`,
-      operands: {
-        x: random.numbers([3, 2, D]),
-        angles: random.numbers([3, R]),
-        y: output([3, 2, D]),
-      },
-      params: {},
-    }));
   },
 };
 

@@ -1,9 +1,8 @@
 import { EngineError } from '../errors.ts';
-import { f32, hostTensor, i32, u32 } from '../rows.ts';
+import { f32, i32, u32 } from '../rows.ts';
 import type { Op } from '../op.ts';
 import type { Recorder } from '../program.ts';
 import type { Tensor } from '../tensor.ts';
-import { Inputs } from './cases.ts';
 import { selected } from './selection.ts';
 import { bind, expectSelection, expectType } from './shape.ts';
 
@@ -36,24 +35,6 @@ export const selectAboveOp: Op<'scores' | 'within' | 'select', 'threshold' | 'ma
           out[start + 1 + count++] = n;
       out[start] = count;
     }
-  },
-  cases() {
-    const random = new Inputs(12);
-    const make = (R: number, C: number, N: number, threshold: number, magnitude: number) => ({
-      name: `[${R},${N}] to ${C} threshold ${threshold} magnitude ${magnitude}`,
-      operands: {
-        scores: random.numbers([R, N]),
-        within: magnitude ? random.selection(C, N, 0.5) : undefined,
-        select: hostTensor('u32', [C, 1 + N]),
-      },
-      params: { threshold, magnitude },
-    });
-    return [1, 31, 200].flatMap((N) =>
-      [0, 1].flatMap((magnitude) => [
-        ...[-2, 0.3, 2].map((threshold) => make(2, 2, N, threshold, magnitude)),
-        ...[-2, 0.9, 2].map((threshold) => make(5, 1, N, threshold, magnitude)),
-      ]),
-    );
   },
 };
 
@@ -101,33 +82,7 @@ export const selectTopOp: Op<'scores' | 'select', 'k'> = {
       out.set([k, ...order.slice(0, k).sort((a, b) => a - b)], r * (1 + N));
     }
   },
-  cases() {
-    const random = new Inputs(13);
-    return [
-      [1, 0],
-      [1, 1],
-      [40, 0],
-      [40, 1],
-      [40, 13],
-      [40, 40],
-      [300, 77],
-    ].map(([N = 0, k = 0]) => ({
-      name: `${k} of ${N}`,
-      operands: {
-        // Few distinct values, so that ties are met.
-        scores: quantized(random.numbers([2, N]), N > 100 ? 1000 : 8),
-        select: hostTensor('u32', [2, 1 + N]),
-      },
-      params: { k },
-    }));
-  },
 };
-
-function quantized(t: ReturnType<typeof hostTensor>, steps: number): typeof t {
-  const data = f32(t);
-  data.forEach((x, i) => (data[i] = Math.round(x * steps) / steps));
-  return t;
-}
 
 /** Record the selection of the `k` best of scores [R, N]; returns [R, 1 + N]. */
 export function selectTop(g: Recorder, scores: Tensor, k: number): Tensor {
@@ -158,21 +113,6 @@ export const noiseOp: Op<'sequences' | 'positions' | 'y', 'seed'> = {
       const row = hash(hash(seed + texts[t]) + at[t]);
       for (let n = 0; n < N; n++) out[t * N + n] = hash(row + n) / 2 ** 32;
     }
-  },
-  cases() {
-    const random = new Inputs(14);
-    return [
-      {
-        name: '[3,65]',
-        operands: {
-          sequences: random.integers([0, 0, 5]),
-          positions: random.integers([0, 7, 1_000_000]),
-          y: hostTensor('f32', [3, 65]),
-        },
-        params: { seed: 42 },
-        tolerance: 0,
-      },
-    ];
   },
 };
 

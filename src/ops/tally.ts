@@ -1,8 +1,7 @@
-import { hostTensor, u32 } from '../rows.ts';
+import { u32 } from '../rows.ts';
 import type { Op } from '../op.ts';
 import type { Recorder } from '../program.ts';
 import type { Tensor } from '../tensor.ts';
-import { Inputs } from './cases.ts';
 import { bind, expectType } from './shape.ts';
 
 /**
@@ -32,17 +31,6 @@ export const tallyOp: Op<'select' | 'counts', 'at' | 'group'> = {
       }
     }
     u32(counts!)[at] = total;
-  },
-  cases() {
-    const random = new Inputs(16);
-    return [1, 4].map((group) => ({
-      name: `group ${group}`,
-      operands: {
-        select: random.selection(2, 40, 0.4),
-        counts: hostTensor('u32', [3]),
-      },
-      params: { at: 1, group },
-    }));
   },
 };
 

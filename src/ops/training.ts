@@ -2,7 +2,6 @@ import { f32 } from '../rows.ts';
 import type { Op } from '../op.ts';
 import type { Recorder } from '../program.ts';
 import type { Tensor } from '../tensor.ts';
-import { Inputs, output } from './cases.ts';
 import { bind } from './shape.ts';
 
 /** dw[n] = Σ_t dy[t, n] · x[t], dbias[n] = Σ_t dy[t, n]: gradients of a `linear`'s weights. */
@@ -31,23 +30,6 @@ export const weightGradientOp: Op<'dy' | 'x' | 'dw' | 'dbias', never> = {
       bias[n] = sum;
     }
   },
-  cases() {
-    const random = new Inputs(20);
-    return [
-      [1, 1, 1],
-      [70, 33, 47],
-      [33, 130, 20],
-    ].map(([T = 0, N = 0, E = 0]) => ({
-      name: `T ${T} N ${N} E ${E}`,
-      operands: {
-        dy: random.numbers([T, N]),
-        x: random.numbers([T, E]),
-        dw: output([N, E]),
-        dbias: output([N]),
-      },
-      params: {},
-    }));
-  },
 };
 
 /** Record the gradients of w [N, E] and bias [N] of a linear from dy [T, N] and its input x [T, E]. */
@@ -71,20 +53,6 @@ export const reluGradientOp: Op<'dy' | 'y' | 'dx', never> = {
   reference({ dy, y, dx }) {
     const [slope, value, out] = [f32(dy!), f32(y!), f32(dx!)];
     for (let i = 0; i < out.length; i++) out[i] = value[i] > 0 ? slope[i] : 0;
-  },
-  cases() {
-    const random = new Inputs(21);
-    return [
-      {
-        name: '[3,37]',
-        operands: {
-          dy: random.numbers([3, 37]),
-          y: random.numbers([3, 37]),
-          dx: output([3, 37]),
-        },
-        params: {},
-      },
-    ];
   },
 };
 
@@ -128,20 +96,6 @@ export const bceGradientOp: Op<'scores' | 'labels' | 'ds' | 'losses', 'negative'
       loss[t] = sum / N;
     }
   },
-  cases() {
-    const random = new Inputs(22);
-    return [1, 133].map((N) => {
-      const scores = random.numbers([3, N]);
-      const labels = random.numbers([3, N]);
-      f32(scores).forEach((s, i, all) => (all[i] = 9 * s));
-      f32(labels).forEach((w, i, all) => (all[i] = Math.max(0, w)));
-      return {
-        name: `[3,${N}]`,
-        operands: { scores, labels, ds: output([3, N]), losses: output([3]) },
-        params: { negative: 0.7 },
-      };
-    });
-  },
 };
 
 /** Record the loss [T] of scores [T, N] against labels [T, N], and its gradient ds [T, N]. */
@@ -184,26 +138,6 @@ export const adamOp: Op<
       const step = (first[i] * fix1) / (Math.sqrt(second[i] * fix2) + eps);
       weight[i] -= rate * (step + decay * weight[i]);
     }
-  },
-  cases() {
-    const random = new Inputs(23);
-    return [[37], [5, 33]].map((shape) => {
-      const v = random.numbers(shape);
-      f32(v).forEach((x, i, all) => (all[i] = Math.abs(x)));
-      const schedule = random.numbers([3]);
-      f32(schedule).set([1e-2, 1.7, 12]);
-      return {
-        name: `[${shape}]`,
-        operands: {
-          gradient: random.numbers(shape),
-          schedule,
-          w: random.numbers(shape),
-          m: random.numbers(shape),
-          v,
-        },
-        params: { beta1: 0.9, beta2: 0.95, eps: 1e-8, decay: 0.01 },
-      };
-    });
   },
 };
 

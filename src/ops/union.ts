@@ -1,8 +1,7 @@
-import { f32, hostTensor, u32 } from '../rows.ts';
+import { f32, u32 } from '../rows.ts';
 import type { Op } from '../op.ts';
 import type { Recorder } from '../program.ts';
 import type { Tensor } from '../tensor.ts';
-import { Inputs } from './cases.ts';
 import { selected } from './selection.ts';
 import { bind, expectSelection, expectType } from './shape.ts';
 
@@ -23,24 +22,6 @@ export const unionOp: Op<'select' | 'shared', never> = {
     const found = new Set<number>();
     for (let r = 0; r < R; r++) for (const n of selected(select, r, M - 1)) found.add(n);
     u32(shared!).set([found.size, ...[...found].sort((a, b) => a - b)]);
-  },
-  cases() {
-    const random = new Inputs(60);
-    return [
-      [1, 1, 0],
-      [1, 33, 0.5],
-      [3, 1, 1],
-      [4, 70, 0],
-      [4, 70, 0.2],
-      [7, 70, 2],
-    ].map(([R = 0, N = 0, share = 0]) => ({
-      name: `${R} rows of ${N}, share ${share}`,
-      operands: {
-        select: random.selection(R, N, share),
-        shared: hostTensor('u32', [1, 1 + N]),
-      },
-      params: {},
-    }));
   },
 };
 
@@ -82,16 +63,6 @@ export const poolOp: Op<'scores' | 'y', never> = {
       out[n] = peak > 0 ? sum : peak;
     }
   },
-  cases() {
-    const random = new Inputs(61);
-    return [1, 2, 5].flatMap((R) =>
-      [1, 37, 300].map((N) => ({
-        name: `[${R},${N}]`,
-        operands: { scores: random.numbers([R, N]), y: hostTensor('f32', [1, N]) },
-        params: {},
-      })),
-    );
-  },
 };
 
 /** Scores [1, N] of scores [R, N] for all rows together; of one row, themselves. */
@@ -121,16 +92,6 @@ export const blankOp: Op<'select' | 'x', never> = {
       for (let n = 0; n < N; n++)
         if (!kept.has(n)) data.fill(0, (t * N + n) * D, (t * N + n + 1) * D);
     }
-  },
-  cases() {
-    const random = new Inputs(62);
-    return [0, 0.4, 2].flatMap((share) =>
-      [1, 3].map((rows) => ({
-        name: `[3,9,5] share ${share} rows ${rows}`,
-        operands: { select: random.selection(rows, 9, share), x: random.numbers([3, 9, 5]) },
-        params: {},
-      })),
-    );
   },
 };
 

@@ -4,7 +4,7 @@ import type { Backend } from '../backend.ts';
 import { factoriesThatOpen } from '../../test/support/opens.ts';
 import { f32, hostTensor, rowReader } from '../rows.ts';
 import type { HostTensor } from '../op.ts';
-import { Inputs } from '../ops/cases.ts';
+import { Inputs } from '../ops/cases/inputs.ts';
 import { compensate } from './compensate.ts';
 import { factorize } from './feedback.ts';
 import { modelTypes, type QuantizedType } from '../tensor.ts';

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import type { Backend } from '../backend.ts';
 import { reference } from '../backends/reference/index.ts';
-import { Inputs } from '../ops/cases.ts';
+import { Inputs } from '../ops/cases/inputs.ts';
 import { f32 } from '../rows.ts';
 import { factorize, type Feedback } from './feedback.ts';
 

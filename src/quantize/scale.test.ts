@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { f16ToF32 } from '../float16.ts';
 import { hostTensor, rowReader, rowWriter } from '../rows.ts';
-import { Inputs } from '../ops/cases.ts';
+import { Inputs } from '../ops/cases/inputs.ts';
 import { formatOf, modelTypes, type QuantizedType } from '../tensor.ts';
 import { bestGrid, codeOf, type Grid } from './scale.ts';
 

@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import type { Backend } from '../../src/backend.ts';
 import type { Case, Op } from '../../src/op.ts';
 import { attentionOp } from '../../src/ops/attention.ts';
-import { Inputs, output } from '../../src/ops/cases.ts';
+import { Inputs, output } from '../../src/ops/cases/inputs.ts';
 import { add } from '../../src/ops/elementwise.ts';
 import { ops } from '../../src/ops/index.ts';
 import { linear, linearOp } from '../../src/ops/linear.ts';

@@ -1,6 +1,6 @@
 import type { Engine } from '../../src/engine/engine.ts';
 import { placePredictor } from '../../src/engine/method.ts';
-import { Inputs } from '../../src/ops/cases.ts';
+import { Inputs } from '../../src/ops/cases/inputs.ts';
 import {
   type OperatingPoint,
   type PredictorFile,

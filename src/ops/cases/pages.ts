@@ -1,13 +1,13 @@
-import type { Case, HostTensor } from '../op.ts';
-import { hostTensor, u32 } from '../rows.ts';
-import { Inputs } from './cases.ts';
-
-const cacheTypes = ['f32', 'f16', 'int8'] as const;
+import type { Case, HostTensor } from '../../op.ts';
+import { hostTensor, u32 } from '../../rows.ts';
+import { casesOf, Inputs } from './inputs.ts';
+import { cacheTypes } from '../attention.ts';
+import { pageBoundsOp, pageScoresOp, choosePagesOp, attendPagesOp } from '../pages.ts';
 
 /** Rows of two texts, the first of which has three. */
 const rows = { sequences: [0, 0, 0, 1], slots: [14, 15, 16, 5] };
 
-export function pageBoundsCases(): Case<'k' | 'sequences' | 'slots' | 'bounds', 'page'>[] {
+function pageBoundsCases(): Case<'k' | 'sequences' | 'slots' | 'bounds', 'page'>[] {
   const random = new Inputs(31);
   return [3, 16, 33].map((D) => ({
     name: `[4,2,${D}] into pages of 4`,
@@ -22,10 +22,7 @@ export function pageBoundsCases(): Case<'k' | 'sequences' | 'slots' | 'bounds', 
   }));
 }
 
-export function pageScoresCases(): Case<
-  'q' | 'sequences' | 'slots' | 'bounds' | 'scores',
-  'page'
->[] {
+function pageScoresCases(): Case<'q' | 'sequences' | 'slots' | 'bounds' | 'scores', 'page'>[] {
   const random = new Inputs(32);
   return [
     [2, 3],
@@ -45,7 +42,7 @@ export function pageScoresCases(): Case<
   }));
 }
 
-export function choosePagesCases(): Case<
+function choosePagesCases(): Case<
   'scores' | 'slots' | 'select' | 'pages',
   'page' | 'sinks' | 'recent' | 'count' | 'heads'
 >[] {
@@ -86,7 +83,7 @@ function pagesOf(slots: readonly number[], G: number, P: number, page: number): 
   return pages;
 }
 
-export function attendPagesCases(): Case<
+function attendPagesCases(): Case<
   'q' | 'keys' | 'values' | 'sequences' | 'slots' | 'pages' | 'select' | 'slopes' | 'y',
   'scale' | 'window' | 'page'
 >[] {
@@ -122,3 +119,11 @@ export function attendPagesCases(): Case<
     make('f16', { share: 0.5, alibi: true }),
   ];
 }
+
+export const pageBounds = casesOf(pageBoundsOp, pageBoundsCases);
+
+export const pageScores = casesOf(pageScoresOp, pageScoresCases);
+
+export const choosePages = casesOf(choosePagesOp, choosePagesCases);
+
+export const attendPages = casesOf(attendPagesOp, attendPagesCases);

@@ -1,10 +1,22 @@
-import { f32, hostTensor, i32, rowWriter, u32 } from '../rows.ts';
-import type { HostTensor } from '../op.ts';
-import { mulberry32 } from '../random.ts';
-import type { DType } from '../tensor.ts';
+import { f32, hostTensor, i32, rowWriter, u32 } from '../../rows.ts';
+import type { Case, HostTensor, Op } from '../../op.ts';
+import { mulberry32 } from '../../random.ts';
+import type { DType } from '../../tensor.ts';
 
 /** What rounding both factors to bf16 may change, as a share of the output's largest magnitude. */
 export const tileTolerance = 4e-3;
+
+/** What an op is tested with on every backend: odd sizes, K of 0, 1 and all, every dtype taken. */
+export interface CasesOf<O extends string = string, P extends string = string> {
+  readonly op: Op<O, P>;
+  readonly make: () => Case<O, P>[];
+}
+
+/** The cases of an op; whatever a file of this folder exports of them is run (test/support/run-op.ts). */
+export const casesOf = <O extends string, P extends string>(
+  op: Op<O, P>,
+  make: () => Case<O, P>[],
+): CasesOf<O, P> => ({ op, make });
 
 /** Inputs for op cases, the same on every machine: each call continues one seeded sequence. */
 export class Inputs {

@@ -1,7 +1,8 @@
-import { hostTensor, i32 } from '../rows.ts';
-import type { HostTensor } from '../op.ts';
-import type { CacheType } from './attention.ts';
-import { Inputs } from './cases.ts';
+import { hostTensor, i32 } from '../../rows.ts';
+import type { HostTensor } from '../../op.ts';
+import type { CacheType } from '../attention.ts';
+import { casesOf, Inputs } from './inputs.ts';
+import { enterOp, observeOp, evictOp } from '../evict.ts';
 
 const [B, G, S] = [2, 3, 40];
 
@@ -51,7 +52,7 @@ function ledger(random: Inputs, fresh: number, ranked: boolean) {
   };
 }
 
-export function enterCases() {
+function enterCases() {
   const random = new Inputs(90);
   return [true, false].map((ranked) => {
     const rows = rowsAfter(random, [
@@ -67,7 +68,7 @@ export function enterCases() {
   });
 }
 
-export function observeCases() {
+function observeCases() {
   const random = new Inputs(91);
   const texts = [
     { text: 1, kept: 20, rows: 4 },
@@ -96,7 +97,7 @@ export function observeCases() {
   );
 }
 
-export function evictCases() {
+function evictCases() {
   const random = new Inputs(92);
   const make = (
     kept: number,
@@ -146,3 +147,9 @@ export function evictCases() {
     make(16, 3, 4, 6, 16, { type: 'int8', D: 40, ranked: true }),
   ];
 }
+
+export const enter = casesOf(enterOp, enterCases);
+
+export const observe = casesOf(observeOp, observeCases);
+
+export const evict = casesOf(evictOp, evictCases);

@@ -1,7 +1,13 @@
-import { hostTensor, i32 } from '../rows.ts';
-import type { Case, HostTensor } from '../op.ts';
-import type { AttentionOperand, AttentionParam, CacheType } from './attention.ts';
-import { Inputs, output } from './cases.ts';
+import { hostTensor, i32 } from '../../rows.ts';
+import type { Case, HostTensor } from '../../op.ts';
+import {
+  type AttentionOperand,
+  type AttentionParam,
+  type CacheType,
+  cacheTypes,
+} from '../attention.ts';
+import { casesOf, Inputs, output } from './inputs.ts';
+import { attentionOp, storeOp } from '../attention.ts';
 
 interface CaseOptions {
   /** Share of heads that are selected, in this many rows of selections. Default: no selection. */
@@ -60,7 +66,7 @@ function caseOf(
 }
 
 /** What every backend's attention is compared on. */
-export function attentionCases(): Case<AttentionOperand, AttentionParam>[] {
+function attentionCases(): Case<AttentionOperand, AttentionParam>[] {
   const random = new Inputs(11);
   const make = (shape: readonly number[], slots: readonly number[], options?: CaseOptions) =>
     caseOf(random, shape, slots, options);
@@ -155,3 +161,22 @@ function shuffled(
     }
   return places;
 }
+
+export const store = casesOf(storeOp, () => {
+  const random = new Inputs(10);
+  return cacheTypes.flatMap((dtype) =>
+    [5, 32, 80].map((D) => ({
+      name: `${dtype} [3,2,${D}] into [2,2,7,${D}]`,
+      operands: {
+        x: random.numbers([3, 2, D]),
+        sequences: random.integers([0, 1, 0]),
+        slots: random.integers([6, 0, 13]),
+        cache: random.numbers([2, 2, 7, D], dtype),
+      },
+      params: { sinks: 2 },
+      tolerance: 0,
+    })),
+  );
+});
+
+export const attention = casesOf(attentionOp, attentionCases);
