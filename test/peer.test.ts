@@ -1,4 +1,13 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough, Readable } from 'node:stream';
@@ -170,6 +179,27 @@ test('a temporary file goes with what was made of it, when made or half made', a
   };
   await expect(temporaryFile('a', interrupted())).rejects.toThrow('interrupted');
   expect(readdirSync(own)).toEqual([]);
+});
+
+test('npm installs it in a checkout, as the documentation says', () => {
+  const root = join(temporary, 'checkout');
+  const peer = join(temporary, 'node-llama-cpp');
+  for (const folder of [root, peer]) mkdirSync(folder);
+  const { dependencies, devDependencies, scripts, ...description } = JSON.parse(
+    readFileSync(fileURLToPath(new URL('../package.json', import.meta.url)), 'utf8'),
+  ) as Record<string, unknown>;
+  writeFileSync(join(root, 'package.json'), JSON.stringify(description));
+  const version = '3.22.9';
+  writeFileSync(join(peer, 'package.json'), JSON.stringify({ name: peerPackage, version }));
+  const npm = (folder: string, ...argv: string[]): string =>
+    execFileSync('npm', [...argv, '--offline', '--no-audit', '--no-fund'], {
+      cwd: folder,
+      encoding: 'utf8',
+    });
+  const tarball = join(peer, npm(peer, 'pack', '--silent').trim());
+  npm(root, 'install', '--package-lock-only');
+  npm(root, 'install', '--no-save', '--ignore-scripts', tarball);
+  expect(readdirSync(join(root, 'node_modules'))).toContain(peerPackage);
 });
 
 /** Where it is not installed, each of these is reported as skipped. */

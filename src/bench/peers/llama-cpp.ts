@@ -38,6 +38,8 @@ let started: Promise<Started> | undefined;
 
 async function start(): Promise<Started> {
   const library = await importPackage<typeof import('node-llama-cpp')>('node-llama-cpp', versions);
+  const found = await library.getModuleVersion();
+  if (!found.startsWith(`${versions}.`)) throw unusable(`is ${found}, and ${versions} was tried`);
   const said: string[] = [];
   const llama = await library
     .getLlama({
@@ -51,7 +53,7 @@ async function start(): Promise<Started> {
     .catch((cause: unknown) => {
       throw unusable(`does not start (${(cause as Error).message})`, cause);
     });
-  const version = `${llama.llamaCppRelease.release} (node-llama-cpp ${await library.getModuleVersion()})`;
+  const version = `${llama.llamaCppRelease.release} (node-llama-cpp ${found})`;
   return { llama, said, version };
 }
 
