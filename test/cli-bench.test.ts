@@ -1,5 +1,12 @@
-import { describe, expect, test } from 'vitest';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { reference } from '../src/backends/reference/index.ts';
 import type { BenchResult, BenchRun } from '../src/bench/bench.ts';
+import { writeGguf } from '../src/bench/gguf.ts';
+import { ggufModel } from '../src/bench/peers/architectures.ts';
+import { syntheticCheckpoint } from '../src/loaders/synthetic.ts';
 import { dejavu, dejavuJson } from './support/dejavu.ts';
 
 describe('bench of several texts', () => {
@@ -61,5 +68,39 @@ describe('bench of caches', () => {
     const { stdout } = await dejavu(argv);
     expect(stdout).toMatch(/^dense +int8 +decode +1 +64 +h2o +[\d.]+ \(/m);
     expect(stdout).toContain('made up: random keys and values');
+  });
+});
+
+describe('bench of a GGUF file', () => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'dejavu-bench-'));
+  afterAll(() => rmSync(folder, { recursive: true }));
+  const file = path.join(folder, 'tiny.gguf');
+  beforeAll(async () => {
+    const config = {
+      ...{ model_type: 'llama', hidden_size: 64, intermediate_size: 96, vocab_size: 64 },
+      ...{ num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2 },
+      ...{ max_position_embeddings: 64, hidden_act: 'silu', rms_norm_eps: 1e-5 },
+      ...{ rope_theta: 10000, tie_word_embeddings: false },
+    };
+    const model = syntheticCheckpoint(config, await reference.open({}), { dtype: 'int4' });
+    const { metadata, tensors } = ggufModel(model);
+    writeFileSync(
+      file,
+      Buffer.concat([...writeGguf({ ...metadata, 'tokenizer.ggml.pre': 'gpt-2' }, tensors)]),
+    );
+  });
+
+  test('measures the type that the file has, as it is opened, and others where asked', async () => {
+    const argv = [
+      ...['bench', file, '--methods', 'dense', '--context', '8'],
+      ...['--steps', '1', '--rounds', '1'],
+    ];
+    const types = async (...more: string[]): Promise<string[]> => {
+      const { runs } = await dejavuJson<BenchResult>([...argv, ...more]);
+      return runs.map(({ phase, weights }) => `${phase} ${weights}`);
+    };
+    expect(await types()).toEqual(['decode int4', 'prefill int4']);
+    expect(await types('--weights', 'f32')).toEqual(['decode f32', 'prefill f32']);
+    expect((await dejavu(argv)).stdout).toMatch(/^dense +int4 +decode +1 /m);
   });
 });

@@ -39,7 +39,7 @@ export interface BenchTarget {
   readonly rank?: number;
   /** Type of a shape's predictors of neurons. Default int2g128. */
   readonly predictorType?: PredictorType;
-  /** Weight types to measure in turn. Default: f32 and int8. */
+  /** Weight types to measure in turn. Default: of a model `auto`, as `Engine.open` has it; of a shape f32 and int8. */
   readonly weights?: readonly BenchWeights[];
   /** Methods to compare; the first is what others are compared with. */
   readonly methods?: readonly string[];
@@ -66,7 +66,8 @@ export async function bench(
   target: BenchTarget,
   options: BenchRunOptions = {},
 ): Promise<BenchResult> {
-  const { model, shape, layers, rank, predictorType, weights: types = ['f32', 'int8'] } = target;
+  const { model, shape, layers, rank, predictorType } = target;
+  const types = target.weights ?? (shape === undefined ? ['auto'] : ['f32', 'int8']);
   if ((model === undefined) === (shape === undefined))
     throw new EngineError('BAD_REQUEST', 'bench: expected either a model or `shape`, and not both');
   const ofShapes = [

@@ -306,7 +306,7 @@ export const benchFlags = {
   ),
   weights: flag(
     '--weights <types>',
-    'types of weights to measure, e.g. f32,int8 (default: f32,int8)',
+    'types of weights to measure, e.g. f32,int8 (default: of a model auto, what its files have; of a shape f32,int8)',
     list(oneOf(['auto', ...weightTypes])),
   ),
   methods: flag(
