@@ -30,9 +30,24 @@ export type { GenerationDefaults, GenerationOptions } from './loaders/generation
 export type { Description } from './model.ts';
 export type { Sparsity } from './sparsity.ts';
 export { type ErrorCode, EngineError, errorCodes } from './errors.ts';
-export { evaluate, type EvaluateOptions, type EvaluateResult } from './eval/evaluate.ts';
-export type { CurvePoint, Task, TaskOptions, TaskResult, TaskRun } from './eval/task.ts';
-export { tasks } from './eval/tasks/index.ts';
+export { type Choices, choices, type Question } from './eval/choices.ts';
+export {
+  evaluate,
+  type EvaluateInput,
+  type EvaluateOptions,
+  type EvaluateResult,
+} from './eval/evaluate.ts';
+export { type Likelihood, Likelihoods } from './eval/likelihood.ts';
+export type { ItemFile } from './eval/items.ts';
+export type { NoOptions, TaskOption, TaskOptions, ValuesOf } from './eval/options.ts';
+export {
+  type CurvePoint,
+  defineTask,
+  type Task,
+  type TaskResult,
+  type TaskRun,
+} from './eval/task.ts';
+export { type KnownOptions, tasks } from './eval/tasks/index.ts';
 export type { Backend, BackendFactory, BackendOptions } from './backend.ts';
 export { reference } from './backends/reference/index.ts';
 export { policies } from './kv/index.ts';

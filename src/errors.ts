@@ -8,6 +8,7 @@ export const errorCodes = {
   BAD_REQUEST: { status: 2, meaning: 'a flag, option or argument has a value it cannot have' },
   PROMPT_TOO_LONG: { status: 2, meaning: 'the prompt does not fit the context' },
   BAD_TEXT: { status: 2, meaning: 'a text is not valid UTF-8, or holds no token' },
+  BAD_DATA: { status: 1, meaning: 'a file of items to evaluate is malformed' },
   ABORTED: { status: 130, meaning: 'the caller aborted the work' },
   FILE_NOT_FOUND: { status: 1, meaning: 'a file or folder is not there or cannot be read' },
   BAD_CHECKPOINT: { status: 1, meaning: 'a weight file is truncated or contradicts itself' },

@@ -11,6 +11,7 @@ export type { Spread } from './bench/spread.ts';
 export type { NeuronPredictors } from './bench/subject.ts';
 // Instead of the core's: they find models by name, path and id of the hub.
 export { Engine, inspect, type OpenOptions } from './engine/local.ts';
+export { evaluate, type EvaluateInput, type EvaluateOptions } from './eval/local.ts';
 export { findGolden, type Golden, readGolden } from './eval/golden.ts';
 export { failures, verify, type VerifyOptions, type VerifyResult } from './eval/verify.ts';
 export { cachedModel, pull, type PullOptions, type PullResult } from './hub/pull.ts';

@@ -26,6 +26,8 @@ export const unionShare = (share: number, rows: number): number => 1 - (1 - shar
 export interface Sparsity {
   /** What options, results and errors call it. */
   readonly name: string;
+  /** It leaves out nothing: several tokens of one text may be computed in one step, as prefill does. */
+  readonly computesAll?: true;
   /** Start the recording of one step. Called once per recorded program. */
   begin(g: Recorder, step: SparseStep): Selector;
 }

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Engine, inspect } from '../src/engine/local.ts';
-import { Usage } from '../src/engine/usage.ts';
+import { runOf } from '../src/eval/run.ts';
 import { scoreWindows } from '../src/eval/windows.ts';
 
 const folder = fileURLToPath(new URL('../../shared/models/SmolLM2-135M/', import.meta.url));
@@ -75,10 +75,8 @@ describe.skipIf(!existsSync(file))('SmolLM2-135M (skipped: not in ../shared/mode
       const windows = [0, 512, 1024, 1536].map((start) => ({
         ...{ start, first: start + 257, end: start + 512 },
       }));
-      const losses = await scoreWindows(engine, ids, windows, {
-        method: engine.sparsity,
-        usage: new Usage(engine.description.layers, 0),
-        signal: undefined,
+      const losses = await scoreWindows(ids, windows, {
+        ...runOf(engine, {}),
         onProgress: () => undefined,
       });
       expect(losses).toHaveLength(1020);

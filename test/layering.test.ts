@@ -17,7 +17,7 @@ interface Layer {
   readonly rule: string;
 }
 
-const ground = ['errors', 'tensor', 'float16', 'schema'];
+const ground = ['errors', 'nearest', 'tensor', 'float16', 'schema'];
 /** In a line: each imports only those before it. */
 const contracts = [
   ...[
@@ -46,6 +46,8 @@ const layers: Readonly<Record<string, Layer>> = {
   'model.ts': { ...contract, may: [...contract.may, 'ops'] },
   schema: { may: [], rule: 'schema imports nothing.' },
   errors: { may: [], rule: 'errors imports nothing.' },
+  nearest: { may: [], rule: 'nearest imports nothing.' },
+  texts: { may: ['errors'], rule: 'texts reads files of text: it imports nothing but errors.' },
   float16: { may: [], rule: 'float16 imports nothing.' },
   tensor: { may: ['errors'], rule: 'tensor imports nothing but errors.' },
   rows: {
@@ -88,7 +90,7 @@ const layers: Readonly<Record<string, Layer>> = {
     rule: 'Imports point down: train knows the engine, and no evaluation, bench or command.',
   },
   eval: {
-    may: [...below, 'engine', 'kv', 'loaders', 'sparsity', 'tokenizer'],
+    may: [...below, 'engine', 'kv', 'loaders', 'sparsity', 'texts', 'tokenizer'],
     rule: 'Imports point down: eval knows the engine, and no training, bench or command.',
   },
   quantize: {
@@ -107,7 +109,7 @@ const layers: Readonly<Record<string, Layer>> = {
     may: [
       ...below,
       ...['backends', 'bench', 'engine', 'eval', 'hub', 'kv', 'plot', 'quantize', 'sparsity'],
-      'train',
+      ...['texts', 'train'],
     ],
     rule: 'A command turns argv into an engine call and a result into text: it reads no weight, records no op.',
   },
@@ -200,6 +202,7 @@ describe('imports', () => {
       /^cli\//,
       /^backends\/native\/(addon|cores)\.ts$/,
       /^loaders\/(fs|bundled)\.ts$/,
+      /^texts\.ts$/,
       /^hub\/(cache|download|pull)\.ts$/,
       /^train\/(collect|examples|work-folder)\.ts$/,
       /^quantize\/quantize\.ts$/,

@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import * as library from '../src/index.ts';
-import { bench, Engine, evaluate, type Task } from '../src/index.ts';
+import { bench, defineTask, Engine, evaluate, memoryFolder } from '../src/index.ts';
 
 const model = fileURLToPath(new URL('data/parity/llama-relu', import.meta.url));
 const prompt = [5, 17, 9];
@@ -13,13 +13,16 @@ test('the surface is what is listed here', () => {
       'Engine',
       'EngineError',
       'Generation',
+      'Likelihoods',
       'TextStream',
       'Usage',
       'backends',
       'bench',
       'blobFolder',
       'cachedModel',
+      'choices',
       'createSampler',
+      'defineTask',
       'errorCodes',
       'evaluate',
     ],
@@ -132,18 +135,28 @@ test.each([[[1.5]], [[-1]], [[NaN]], [[2 ** 32 + 5]]])('ids %j are refused', asy
 
 test('a task of your own runs like ours, and unused options are refused', async () => {
   await using engine = await Engine.open(model);
-  const first: Task = {
+  const first = defineTask({
     name: 'first',
-    summary: 'half of what is scored',
+    summary: 'half of what is scored, times a factor',
     version: 3,
-    uses: ['limit'],
-    run: (_, { limit }) =>
-      Promise.resolve({ metrics: { half: limit! / 2 }, n: limit!, version: 3 }),
-  };
-  const { results, sparsity } = await evaluate(engine, [first], { limit: 8 });
+    options: { factor: { kind: 'number', least: 0, most: 10, help: 'a factor (default: 1)' } },
+    run: (_, { factor = 1 }, { limit }) =>
+      Promise.resolve({ metrics: { half: (factor * limit!) / 2 }, n: limit! }),
+  });
+  const { results, sparsity } = await evaluate(engine, [first], { text: 'a', limit: 8, factor: 1 });
   expect(results).toEqual({ first: { metrics: { half: 4 }, n: 8, version: 3 } });
   expect(sparsity).toBe('dense');
-  await expect(evaluate(engine, [first], { window: 8 })).rejects.toMatchObject({
-    code: 'BAD_REQUEST',
-  });
+  const refused = async (options: object, says: RegExp): Promise<void> => {
+    const asked = evaluate(engine, [first], { text: 'a', ...options });
+    await expect(asked).rejects.toMatchObject({ code: 'BAD_REQUEST' });
+    await expect(asked).rejects.toThrow(says);
+  };
+  await refused({ window: 8 }, /`window` is given, but none of first uses it/);
+  await refused({ data: memoryFolder({}) }, /`data` is given, but none of first uses it/);
+  await refused({ text: undefined }, /first: `text` is missing/);
+  await refused({ factr: 2 }, /"factr", expected perhaps `factor`/);
+  await refused({ factor: 11 }, /`factor` is 11, expected a number from 0 to 10/);
+  await refused({ factor: 'x' }, /`factor` is "x", expected a number/);
+  await refused({ limit: 0 }, /`limit` is 0/);
+  await refused({ files: ['t.txt'] }, /`files` and `text`/);
 });

@@ -8,6 +8,7 @@ import { roundings } from '../quantize/roundings.ts';
 import { methods } from '../sparsity/index.ts';
 import { predictorTypes, usualType } from '../predictor.ts';
 import { modelTypes } from '../tensor.ts';
+import { flag, repeated } from './flag.ts';
 import {
   ending,
   list,
@@ -23,52 +24,8 @@ import {
   yesOrNo,
 } from './values.ts';
 
-/** One flag of the command line; `--max-tokens` is also the variable DEJAVU_MAX_TOKENS. */
-export interface Flag<T> {
-  /** As commander reads it: `-p, --prompt <text>`. */
-  readonly usage: string;
-  readonly help: string;
-  /** All values that were given, in order; at least one. */
-  readonly parse: (given: readonly string[], where: string) => T;
-}
-
-// eslint-disable-next-line @typescript-eslint/no-empty-object-type -- any flags, by any names
-export type Flags = Readonly<Record<string, Flag<{} | null>>>;
-
-/** What was asked for, by name; absent where it was not. */
-export type Values<F extends Flags> = {
-  readonly [K in keyof F]?: F[K] extends Flag<infer T> ? T : never;
-};
-
-/** One whose last value counts. */
-export const flag = <T>(usage: string, help: string, parse: Parser<T>): Flag<T> => ({
-  usage,
-  help,
-  parse: (given, where) => parse(given[given.length - 1], where),
-});
-
-/** One whose values all count. */
-export const repeated = <T>(usage: string, help: string, parse: Parser<T>): Flag<T[]> => ({
-  usage,
-  help,
-  parse: (given, where) => given.map((one) => parse(one, where)),
-});
-
-/** Several lists of numbers by id; those of one id are added up. */
-export const sums = (
-  usage: string,
-  help: string,
-  parse: Parser<(readonly [number, number])[]>,
-): Flag<Record<number, number>> => ({
-  usage,
-  help,
-  parse: (given, where) => {
-    const total: Record<number, number> = {};
-    for (const [id, value] of given.flatMap((one) => parse(one, where)))
-      total[id] = (total[id] ?? 0) + value;
-    return total;
-  },
-});
+export * from './eval-flags.ts';
+export * from './flag.ts';
 
 const weightTypes = ['f32', 'f16', ...modelTypes] as const;
 
@@ -192,29 +149,6 @@ export const logprobs = flag(
   "with --json: each id's log-probability and n alternatives",
   whole(0),
 );
-
-export const evalFlags = {
-  tasks: flag('--tasks <names>', 'what to measure, e.g. perplexity', list(text)),
-  text: repeated(
-    '--text <files...>',
-    'texts to score, one after another; of a folder, its .txt files',
-    text,
-  ),
-  limit: flag('--limit <n>', 'score at most n ids (default: all)', whole(1)),
-  window: flag('--window <n>', 'ids of a window (default: 512)', whole(2)),
-  stride: flag('--stride <n>', 'ids between windows (default: half a window)', whole(1)),
-  bucket: flag(
-    '--bucket <n>',
-    'of stream-perplexity, tokens of a point of its curve (default: 10000)',
-    whole(1),
-  ),
-  rows: flag(
-    '--rows <n>',
-    'of stream-perplexity, tokens a step where that changes nothing but the time (default: 1)',
-    whole(1),
-  ),
-  plot: flag('--plot <file.svg>', 'also draw the curve, as an SVG', ending('.svg')),
-};
 
 export const verifyFlags = {
   kvType,

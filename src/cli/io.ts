@@ -1,5 +1,5 @@
 import type { Readable, Writable } from 'node:stream';
-import { EngineError } from '../errors.ts';
+import { decodeText } from '../texts.ts';
 
 /** What a command may touch of the process that runs it. */
 export interface Io {
@@ -23,19 +23,6 @@ export const write = (stream: Writable, text: string): Promise<void> =>
 /** One line for people. Whether anybody reads it does not matter to the work. */
 export function note(io: Io, text: string): void {
   io.stderr.write(`${text}\n`);
-}
-
-/** Bytes as text. Throws `BAD_TEXT`. */
-export function decodeText(bytes: Uint8Array, where: string): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch (cause) {
-    throw new EngineError(
-      'BAD_TEXT',
-      `${where}: ${bytes.length} bytes that are not UTF-8; expected UTF-8 text; convert it first`,
-      { cause },
-    );
-  }
 }
 
 export async function readAll(stdin: AsyncIterable<Uint8Array>): Promise<string> {

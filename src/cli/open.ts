@@ -1,9 +1,6 @@
-import { readdir, readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
 import { Engine, type OpenOptions } from '../engine/local.ts';
-import { EngineError } from '../errors.ts';
 import { describePolicy } from '../kv/parts/budget.ts';
-import { decodeText, type Io, note } from './io.ts';
+import { type Io, note } from './io.ts';
 import { inFlags } from './library-names.ts';
 import { availableMemory } from './memory.ts';
 
@@ -42,37 +39,4 @@ export function describeDefaults({ source, options }: Engine['defaults']): strin
 export function noteDefaults({ defaults }: Engine, io: Io): void {
   const said = describeDefaults(defaults);
   if (said) note(io, `note: unless other flags are given: ${said}`);
-}
-
-/** Text files in order; of a folder, all of its own that end in .txt, by name. Throws as `readText` does. */
-export async function readTexts(paths: readonly string[]): Promise<string[]> {
-  const texts: string[] = [];
-  for (const path of paths)
-    for (const file of await textFiles(path)) texts.push(await readText(file));
-  return texts;
-}
-
-async function textFiles(path: string): Promise<string[]> {
-  if (!(await stat(path).catch(() => undefined))?.isDirectory()) return [path];
-  const names = (await readdir(path)).filter((name) => name.endsWith('.txt')).sort();
-  if (names.length) return names.map((name) => join(path, name));
-  throw new EngineError(
-    'FILE_NOT_FOUND',
-    `${path}: a folder without .txt files, expected texts; name files, or another folder`,
-  );
-}
-
-/** A text file. Throws `FILE_NOT_FOUND`, `BAD_TEXT`. */
-export async function readText(path: string): Promise<string> {
-  let bytes: Uint8Array;
-  try {
-    bytes = await readFile(path);
-  } catch (cause) {
-    throw new EngineError(
-      'FILE_NOT_FOUND',
-      `${path}: cannot be read (${(cause as Error).message}); expected a text file; check the path`,
-      { cause },
-    );
-  }
-  return decodeText(bytes, path);
 }

@@ -1,5 +1,6 @@
 import { EngineError } from '../errors.ts';
-import { decodeText, type Io, note, write } from './io.ts';
+import { type Io, note, write } from './io.ts';
+import { decodeText } from '../texts.ts';
 import { inFlags } from './library-names.ts';
 import { parse } from './parse.ts';
 

@@ -23,7 +23,7 @@ import {
   findMethod,
   type MethodOptions,
 } from './method.ts';
-import { chooseKeeping, findPolicy, type KeepingOptions } from './keeping.ts';
+import { chooseKeeping, contextOf, findPolicy, type KeepingOptions } from './keeping.ts';
 import { openSession, type Session } from './session.ts';
 import { noPoints } from './predictor-file.ts';
 import type { Model } from './step.ts';
@@ -170,17 +170,19 @@ export class Engine implements AsyncDisposable {
 
   /** A new text, decoded by the engine's method or another one, in the cache of its policy or another. */
   session(method: Sparsity = this.sparsity, policy: KVPolicy = this.policy): Session {
-    const { backend, checkpoint, context: capacity, cacheType } = this;
+    const { backend, checkpoint, cacheType } = this;
+    const capacity = contextOf(policy, this.description, this.span);
     const setup = { method, policy, capacity, cacheType };
     return this.#owned((onEnd) => openSession(backend, checkpoint, { ...setup, onEnd }));
   }
 
   /** Texts that are decoded together, and come and go one by one. */
   batch(options: BatchOptions = {}): Batch {
-    const { sequences = 8, context = this.context, breakEven } = options;
     const { method = this.sparsity, policy = this.policy } = options;
+    const most = contextOf(policy, this.description, this.span);
+    const { sequences = 8, context = most, breakEven } = options;
     expectWhole('sequences', sequences, 1);
-    expectWhole('context', context, 1, this.context, ', the context of the engine');
+    expectWhole('context', context, 1, most, ', the context of the engine');
     const { backend, checkpoint, cacheType } = this;
     const setup = {
       ...{ method, sequences, policy, capacity: context, cacheType },

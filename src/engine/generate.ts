@@ -8,7 +8,7 @@ import type { Batch } from './batch.ts';
 import type { LogProbability } from './log-probability.ts';
 import type { SamplingOptions } from './sampler.ts';
 import type { Session } from './session.ts';
-import type { BytesPerToken, Density } from './usage.ts';
+import type { BytesPerToken, Density, Usage } from './usage.ts';
 
 /** Text, or token ids. */
 export type Prompt = string | ArrayLike<number>;
@@ -60,6 +60,8 @@ export interface GenerateOptions extends SamplingOptions {
   readonly method?: Sparsity;
   /** What the cache keeps (`engine.policyOf`); that of a batch or session, or it is refused. Default: theirs, or the engine's. */
   readonly policy?: KVPolicy;
+  /** What decode steps read and computed is added to it, beside the result's own. */
+  readonly usage?: Usage;
 }
 
 /**

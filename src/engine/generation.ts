@@ -80,7 +80,7 @@ export class Generation<R extends GenerateResult = GenerateResult> implements As
       const ends = [...endIds, ...moreEnds];
       const before = Array.from(promptIds);
       const { method = session.method } = options;
-      const usage = new Usage(model.description.layers, session.denseBytes());
+      const usage = new Usage(model.description.layers, session.denseBytes(), options.usage);
       finish = () => ({
         ...resultOf(model, session, method, { prompt: promptIds, cached }, run),
         text: text.value,

@@ -72,11 +72,21 @@ export function chooseKeeping(
       'BAD_REQUEST',
       `\`kv\` ${policy.name}: it moves tokens to other positions, which ${family} models cannot: they add a learned embedding of each position at the input; choose \`kv\` ${staying(description).join(', ')}`,
     );
-  // Where only differences of positions count and none exceeds the budget, a text has no end.
-  const bounded = policy.keeps === 'windows';
-  const endless = positions !== 'learned' && (bounded || policy.positions === 'compacted');
   const type = options.kvType ?? 'f32';
-  return { policy, type, context: endless ? longest : span, span };
+  return { policy, type, context: contextOf(policy, description, span), span };
+}
+
+/**
+ * Tokens that a text may have under a policy: where only differences of positions count and none exceeds the budget,
+ * it has no end; else as many as the model sees at once.
+ */
+export function contextOf(
+  { keeps, positions: kept }: KVPolicy,
+  { positions }: Description,
+  span: number,
+): number {
+  const bounded = keeps === 'windows' || kept === 'compacted';
+  return positions !== 'learned' && bounded ? longest : span;
 }
 
 /** Policies that leave tokens at their positions. */

@@ -36,19 +36,25 @@ export class Usage {
   readonly #shares: Readonly<Record<Site, Float64Array>>;
   readonly #read = new Map<Matrix, number>();
   readonly #denseBytes: number;
+  readonly #into: Usage | undefined;
   readonly #bytes = { weights: 0, predictor: 0, kv: 0 };
   #dense = 0;
   #steps = 0;
   #tokens = 0;
 
-  /** `denseBytes`: what a dense step of one row reads, or of as many as all steps that are added have. */
-  constructor(layers: number, denseBytes: number) {
+  /**
+   * `denseBytes`: what a dense step of one row reads, or of as many as all steps that are added have. `into`: they are
+   * added to it too.
+   */
+  constructor(layers: number, denseBytes: number, into?: Usage) {
+    this.#into = into;
     this.#shares = { neurons: new Float64Array(layers), heads: new Float64Array(layers) };
     this.#denseBytes = denseBytes;
   }
 
   /** `denseBytes`: what a dense step of as many rows reads, where steps differ in that. */
   add(step: StepUsage, denseBytes = this.#denseBytes): void {
+    this.#into?.add(step, denseBytes);
     this.#steps++;
     this.#dense += denseBytes;
     this.#tokens += step.rows;

@@ -1,14 +1,22 @@
-import { meanBudget } from '../kv/parts/budget.ts';
 import type { Engine } from '../engine/engine.ts';
-import { type BytesPerToken, type Density, Usage } from '../engine/usage.ts';
-import { EngineError } from '../errors.ts';
-import type { CurvePoint, Task, TaskOptions, TaskResult, TaskRun } from './task.ts';
-import { findTask } from './tasks/index.ts';
+import type { BytesPerToken, Density } from '../engine/usage.ts';
+import { meanBudget } from '../kv/parts/budget.ts';
+import type { Folder } from '../source.ts';
+import { readItems } from './items.ts';
+import { expectAsked } from './asked.ts';
+import type { NoOptions, TaskOptions, ValuesOf } from './options.ts';
+import { runOf, type Tested } from './run.ts';
+import type { Any, CurvePoint, Task, TaskResult, TaskRun } from './task.ts';
+import { findTask, type KnownOptions } from './tasks/index.ts';
 
-/** Options of tasks, and who hears how far they are. */
-export interface EvaluateOptions extends TaskOptions {
-  /** Ends the run between steps. */
-  readonly signal?: AbortSignal;
+/** What to score, under which method and policy, and who hears how far it is. */
+export interface EvaluateInput extends Tested {
+  /** What tasks without items score: a text, or several that follow one another. Not the name of a file. */
+  readonly text?: string | readonly string[];
+  /** Where the files of items lie: those of each task by the name that it has. */
+  readonly data?: Folder;
+  /** Score at most this many: ids of a text, items of a file. Default: all. */
+  readonly limit?: number;
   /** Share of a task that is done, 0 to 1. */
   readonly onProgress?: (task: string, share: number) => void;
   /** A point of a task's curve, as soon as it is known. */
@@ -16,6 +24,9 @@ export interface EvaluateOptions extends TaskOptions {
   /** Bytes the process holds in memory, for the points of curves. Absent: they leave it out. */
   readonly rssBytes?: TaskRun['rssBytes'];
 }
+
+/** What to score, and options of the tasks that are listed (`tasks`). */
+export type EvaluateOptions = EvaluateInput & KnownOptions;
 
 /** What the tasks scored, and what their decode steps cost. */
 export interface EvaluateResult {
@@ -38,7 +49,7 @@ export interface EvaluateResult {
     readonly recent?: number;
   };
   /** By task. */
-  readonly results: Readonly<Record<string, TaskResult>>;
+  readonly results: Readonly<Record<string, TaskResult & Pick<Task, 'version'>>>;
   /** Decode steps, mean. */
   readonly density: Density;
   /** Bytes that decode steps read for one token, mean. */
@@ -51,49 +62,49 @@ export interface EvaluateResult {
 }
 
 /**
- * Run tasks, by name or your own, one after another. Throws `BAD_REQUEST` where no task uses an option, and what the
- * tasks throw.
+ * Run tasks, by name or your own, one after another. Each is told what it asks for: a text, the items of its file, its
+ * options. Throws `BAD_REQUEST` for what no task asks for or what one lacks, `FILE_NOT_FOUND`, `BAD_DATA`, and what the tasks throw.
  *
  *     const { results } = await evaluate(engine, ['perplexity'], { text, limit: 1000 });
  *     results.perplexity.metrics.perplexity;
  */
-export async function evaluate(
+export async function evaluate<O extends TaskOptions = NoOptions>(
   engine: Engine,
-  tasks: readonly (string | Task)[],
-  options: EvaluateOptions = {},
+  tasks: readonly (string | Task<Any, O>)[],
+  options: EvaluateOptions & NoInfer<ValuesOf<O>> = {},
 ): Promise<EvaluateResult> {
-  const { signal, onProgress, onPoint, rssBytes, ...given } = options;
-  const chosen = tasks.map((task) => (typeof task === 'string' ? findTask(task) : task));
-  if (chosen.length === 0)
-    throw new EngineError('BAD_REQUEST', '`tasks` names no task, expected at least one');
-  for (const [name, value] of Object.entries(given))
-    if (value !== undefined && !chosen.some(({ uses }) => uses.includes(name as keyof TaskOptions)))
-      throw new EngineError(
-        'BAD_REQUEST',
-        `\`${name}\` is given, but none of ${chosen.map((task) => task.name).join(', ')} uses it; leave it out`,
-      );
-
-  const usage = new Usage(engine.description.layers, denseBytes(engine));
-  const results: Record<string, TaskResult> = {};
+  const chosen = tasks.map((task): Task => (typeof task === 'string' ? findTask(task) : task));
+  expectAsked(chosen, options);
+  const { text = [], data, onProgress, onPoint, rssBytes, ...given }: EvaluateOptions = options;
+  const run = runOf(engine, given);
+  const { method, policy, usage } = run;
+  const texts = typeof text === 'string' ? [text] : text;
+  const { limit } = given;
+  const read = async ({ items }: Task<unknown>): Promise<unknown[]> =>
+    items && data ? await readItems(data, items, limit) : [];
+  const items = await Promise.all(chosen.map(read));
+  const results: Record<string, TaskResult & Pick<Task, 'version'>> = {};
   const start = performance.now();
-  for (const task of chosen)
-    results[task.name] = await task.run(engine, given, {
-      method: engine.sparsity,
-      usage,
-      signal,
+  for (const [i, task] of chosen.entries()) {
+    const own = Object.entries(given).filter(([name]) => name in (task.options ?? {}));
+    const result = await task.run(engine, Object.fromEntries(own), {
+      ...run,
+      ...{ items: items[i], texts, limit },
       onProgress: (share) => onProgress?.(task.name, share),
       onPoint: (point) => onPoint?.(task.name, point),
       ...(rssBytes && { rssBytes }),
     });
-  const { sinks, heavy, recent } = meanBudget(engine.policy);
+    results[task.name] = { ...result, version: task.version };
+  }
+  const { sinks, heavy, recent } = meanBudget(policy);
   return {
     model: engine.model,
     family: engine.description.family,
     backend: engine.backend.name,
     weights: engine.checkpoint.dtype,
-    sparsity: engine.sparsity.name,
+    sparsity: method.name,
     kv: {
-      ...{ policy: engine.policy.name, type: engine.cacheType, sinks, heavy },
+      ...{ policy: policy.name, type: engine.cacheType, sinks, heavy },
       ...(recent !== Infinity && { recent }),
     },
     results,
@@ -104,10 +115,4 @@ export async function evaluate(
       seconds: (performance.now() - start) / 1000,
     },
   };
-}
-
-/** Weight bytes of a dense decode step. */
-function denseBytes(engine: Engine): number {
-  using session = engine.session();
-  return session.denseBytes();
 }

@@ -1,23 +1,20 @@
 import type { Engine } from '../engine/engine.ts';
-import { EngineError, expectWhole } from '../errors.ts';
-import type { TaskOptions } from './task.ts';
+import { EngineError } from '../errors.ts';
+import type { TaskRun } from './task.ts';
 
 /**
  * Ids of the texts of a run, one text after another, without a BOS: whole texts, until there are as many as
- * `limit` asks to score. Throws `BAD_REQUEST`, `BAD_TEXT`.
+ * `limit` asks to score. Throws `BAD_TEXT`.
  */
 export function textIds(
   task: string,
   engine: Engine,
-  { text, limit }: Pick<TaskOptions, 'text' | 'limit'>,
+  { texts, limit }: Pick<TaskRun, 'texts' | 'limit'>,
 ): Int32Array {
-  if (text === undefined)
-    throw new EngineError('BAD_REQUEST', `${task}: no text is given; add \`text\``);
-  if (limit !== undefined) expectWhole('limit', limit, 1);
   const ids: number[] = [];
-  for (const one of typeof text === 'string' ? [text] : text) {
+  for (const text of texts) {
     if (limit !== undefined && ids.length > limit) break;
-    for (const id of engine.tokenizer.encode(one, { special: false })) ids.push(id);
+    for (const id of engine.tokenizer.encode(text, { special: false })) ids.push(id);
   }
   if (ids.length >= 2) return Int32Array.from(ids);
   throw new EngineError(

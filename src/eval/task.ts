@@ -1,48 +1,77 @@
 import type { Engine } from '../engine/engine.ts';
+import type { GenerateOptions, GenerateResult, Prompt } from '../engine/generate.ts';
+import type { Session } from '../engine/session.ts';
 import type { Usage } from '../engine/usage.ts';
+import type { KVPolicy } from '../kv.ts';
 import type { Sparsity } from '../sparsity.ts';
+import type { ItemFile } from './items.ts';
+import type { NoOptions, TaskOptions, ValuesOf } from './options.ts';
+
+/** Of a list of tasks: their items and options may be any. */
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- a task takes its own items alone, and is given them
+export type Any = any;
 
 /**
- * One evaluation: what is run, and how it is scored. A task names the options it uses; an option that
- * no chosen task uses is refused.
+ * One evaluation: what is run, and how it is scored. It scores a text, or the items of a file; its options are
+ * its own, and one that no chosen task has is refused.
+ *
+ *     const first = defineTask({
+ *       name: 'first-word',
+ *       summary: 'how often the likeliest first id of an answer is right',
+ *       version: 1,
+ *       items: { file: 'questions.jsonl', item: z.object({ question: z.string(), answer: z.string() }) },
+ *       async run(engine, {}, { items, generate }) {
+ *         let right = 0;
+ *         for (const { question, answer } of items)
+ *           if ((await generate(question, { maxTokens: 1 })).text.trim() === answer) right++;
+ *         return { metrics: { acc: right / items.length }, n: items.length };
+ *       },
+ *     });
  */
-export interface Task {
+export interface Task<Item = Any, O extends TaskOptions = Any> {
   /** As lm-evaluation-harness calls it, where that has the same. */
   readonly name: string;
   /** For people, in a table of tasks: what is measured. */
   readonly summary: string;
   /** Raised whenever scores change. */
   readonly version: number;
-  /** Options it takes. */
-  readonly uses: readonly (keyof TaskOptions)[];
+  /** The file of its items in the folder of `data`. Absent: it scores `text`. */
+  readonly items?: ItemFile<Item>;
+  /** Options it takes beside those of every task. Default: none. */
+  readonly options?: O;
   /** Its result has a curve. Default false. */
   readonly hasCurve?: boolean;
   /** Score the model that is open. */
-  run(engine: Engine, options: TaskOptions, run: TaskRun): Promise<TaskResult>;
+  run(engine: Engine, options: ValuesOf<O>, run: TaskRun<Item>): Promise<TaskResult>;
 }
 
-/** What tasks may be told. */
-export interface TaskOptions {
-  /** A text to score, or several that follow one another. */
-  readonly text?: string | readonly string[];
-  /** Score at most this many: ids of a text, questions of a set. Default: all. */
-  readonly limit?: number;
-  /** Ids of one window. Default 512, or the context where that is smaller. */
-  readonly window?: number;
-  /** Ids from one window's start to the next one's. Default: half a window. */
-  readonly stride?: number;
-  /** Tokens of one point of a curve. Default 10,000. */
-  readonly bucket?: number;
-  /** Tokens a step, where that changes nothing but the time. Default 1. */
-  readonly rows?: number;
-}
+/**
+ * A task, with the types of its items and options inferred; throws nothing.
+ *
+ *     const mine = defineTask({ name: 'mine', summary: '…', version: 1, run: async (engine, options, { texts }) => … });
+ */
+export const defineTask = <Item = never, const O extends TaskOptions = NoOptions>(
+  task: Task<Item, O>,
+): Task<Item, O> => task;
 
 /** What a running task is given besides its options. */
-export interface TaskRun {
+export interface TaskRun<Item = unknown> {
+  /** Of its file, checked, `limit` at most; none for a task that scores a text. */
+  readonly items: readonly Item[];
+  /** What a task without items scores: texts that follow one another; at least one. */
+  readonly texts: readonly string[];
+  /** Score at most this many ids of the texts. */
+  readonly limit: number | undefined;
   /** Computes the decode steps. */
   readonly method: Sparsity;
-  /** Decode steps are added to it. */
+  /** What caches keep. */
+  readonly policy: KVPolicy;
+  /** Decode steps are added to it; those of `generate` are. */
   readonly usage: Usage;
+  /** A new text under the method and policy that are tested. */
+  readonly session: () => Session;
+  /** Continue a prompt under the method and policy that are tested, greedily where nothing else is asked for. */
+  readonly generate: (prompt: Prompt, options?: GenerateOptions) => Promise<GenerateResult>;
   /** Ends the task between steps. */
   readonly signal: AbortSignal | undefined;
   /** Share of the task that is done, 0 to 1. */
@@ -53,14 +82,14 @@ export interface TaskRun {
   readonly rssBytes?: () => number;
 }
 
-/** What one task scored. */
+/** What a task answers. */
 export interface TaskResult {
   /** By name; losses in nats, perplexities and shares as numbers. */
   readonly metrics: Readonly<Record<string, number>>;
   /** How many were scored, in what `limit` counts. */
   readonly n: number;
-  /** Of the task. */
-  readonly version: number;
+  /** Items whose context lost its beginning, so that the end fits the model. Absent: none. */
+  readonly shortened?: number;
   /** Where the task has one. */
   readonly curve?: readonly CurvePoint[];
   /** What ended a text that might have gone on: its own end, `limit`, or that of the context. */

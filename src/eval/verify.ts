@@ -1,6 +1,5 @@
 import type { Engine } from '../engine/engine.ts';
 import { argmax } from '../engine/sampler.ts';
-import { Usage } from '../engine/usage.ts';
 import { EngineError } from '../errors.ts';
 import { f32, i32 } from '../rows.ts';
 import type { HostTensor } from '../op.ts';
@@ -10,6 +9,7 @@ import { size } from '../tensor.ts';
 import type { Golden, GoldenTensors, GoldenTexts, MaskedTensors } from './golden.ts';
 import { compareKv, type KvComparison } from './kv-golden.ts';
 import { compare, type Difference } from './outputs.ts';
+import { runOf } from './run.ts';
 import { perplexity } from './tasks/perplexity.ts';
 
 /** How far what we compute is from the reference; `failures` says what is too far. */
@@ -210,11 +210,10 @@ async function compareTexts(
   for (const [i, { name, text, window, stride, perplexity: expected }] of perplexities.entries()) {
     const { metrics } = await perplexity.run(
       engine,
-      { text, window, stride },
+      { window, stride },
       {
-        method: dense,
-        usage: new Usage(engine.description.layers, 0),
-        signal,
+        ...runOf(engine, { method: dense, signal }),
+        ...{ items: [], texts: [text] },
         onProgress: (share) => onProgress?.(name, (i + share) / perplexities.length),
       },
     );

@@ -1,7 +1,6 @@
 import type { Engine } from '../engine/engine.ts';
 import { expectWhole } from '../errors.ts';
-import { dense } from '../sparsity/dense.ts';
-import type { TaskOptions, TaskRun } from './task.ts';
+import type { TaskRun } from './task.ts';
 
 /** Ids `[start, end)` of a text, of which those from `first` on are scored, each after all before it. */
 export interface Window {
@@ -16,7 +15,10 @@ export interface Windowing {
 }
 
 /** Window and stride of a run. Throws `BAD_REQUEST`. */
-export function windowing(engine: Engine, options: TaskOptions): Windowing {
+export function windowing(
+  engine: Engine,
+  options: { readonly [K in keyof Windowing]?: Windowing[K] | undefined },
+): Windowing {
   const { window = Math.min(512, engine.context) } = options;
   const { stride = Math.max(1, window >> 1) } = options;
   expectWhole('window', window, 2, engine.context, ', the tokens of the context');
@@ -52,21 +54,20 @@ export function windowsOf(
  * tells what a decode step reads.
  */
 export async function scoreWindows(
-  engine: Engine,
   ids: Int32Array,
   windows: readonly Window[],
-  { method, usage, signal, onProgress }: TaskRun,
+  { method, policy, session: begin, usage, signal, onProgress }: Omit<TaskRun, 'items' | 'texts'>,
 ): Promise<Float64Array> {
   const total = windows.reduce((sum, { first, end }) => sum + end - first, 0);
   const losses = new Float64Array(total);
-  const decodesAll = method !== dense || engine.policy.keeps !== 'all';
+  const decodesAll = !method.computesAll || policy.keeps !== 'all';
   let done = 0;
-  using session = engine.session(method);
+  using session = begin();
 
   const decode = async (at: number): Promise<void> => {
     signal?.throwIfAborted();
     losses[done++] = await session.scoreDecode(ids[at - 1], ids[at]);
-    usage.add(await session.usage());
+    usage.add(await session.usage(), session.denseBytes());
     onProgress(done / total);
   };
 

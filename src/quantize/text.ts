@@ -1,7 +1,7 @@
 import type { Engine } from '../engine/engine.ts';
 import type { Prompt } from '../engine/generate.ts';
-import { Usage } from '../engine/usage.ts';
 import { EngineError } from '../errors.ts';
+import { runOf } from '../eval/run.ts';
 import { scoreWindows, windowing, windowsOf } from '../eval/windows.ts';
 import { folderExists, openFolder } from '../loaders/fs.ts';
 import { readTextFile } from '../loaders/json.ts';
@@ -85,10 +85,8 @@ export async function perplexityOf(
   const shape = windowing(engine, {});
   let [sum, scored] = [0, 0];
   for (const [i, ids] of texts.entries()) {
-    const losses = await scoreWindows(engine, ids, windowsOf(ids.length, shape), {
-      method: engine.sparsity,
-      usage: new Usage(engine.description.layers, 0),
-      signal,
+    const losses = await scoreWindows(ids, windowsOf(ids.length, shape), {
+      ...runOf(engine, { signal }),
       onProgress: (share) => onProgress((i + share) / texts.length),
     });
     sum += losses.reduce((a, b) => a + b, 0);

@@ -1,5 +1,6 @@
 import { EngineError } from '../../errors.ts';
-import { decodeText, type Io } from '../io.ts';
+import { type Io } from '../io.ts';
+import { decodeText } from '../../texts.ts';
 
 /** Where a person's lines come from. */
 export interface Lines extends Disposable {

@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import * as z from 'zod';
 import { EngineError } from '../../errors.ts';
 import { facts, rate } from '../layout.ts';
-import { readText } from '../open.ts';
+import { readText } from '../../texts.ts';
 import { room } from './room.ts';
 import type { Talk } from './talk.ts';
 

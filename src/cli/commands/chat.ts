@@ -6,7 +6,8 @@ import { terminalLines } from '../chat/terminal.ts';
 import { command } from '../command.ts';
 import { methodFlags, modelFlags } from '../flags.ts';
 import { note } from '../io.ts';
-import { noteDefaults, openEngine, readText } from '../open.ts';
+import { noteDefaults, openEngine } from '../open.ts';
+import { readText } from '../../texts.ts';
 import { readPrompt } from '../prompt.ts';
 import { chatFlags } from '../sampling-flags.ts';
 

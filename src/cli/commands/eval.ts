@@ -1,44 +1,47 @@
 import { EngineError } from '../../errors.ts';
+import { expectAsked } from '../../eval/asked.ts';
 import { evaluate, type EvaluateResult } from '../../eval/evaluate.ts';
+import { readInputs } from '../../eval/local.ts';
 import { plotCurves } from '../../plot/curves.ts';
 import type { CurvePoint } from '../../eval/task.ts';
-import { findTask } from '../../eval/tasks/index.ts';
+import { findTask, type KnownOptions } from '../../eval/tasks/index.ts';
 import { command } from '../command.ts';
 import { draw } from '../draw.ts';
-import { evalFlags, methodFlags, modelFlags } from '../flags.ts';
+import { evalFlags, methodFlags, modelFlags, taskFlags } from '../flags.ts';
 import { note } from '../io.ts';
 import { bytes, facts, percent } from '../layout.ts';
-import { openEngine, readTexts } from '../open.ts';
+import { openEngine } from '../open.ts';
 import { startProgress } from '../progress.ts';
 
 export const evalCommand = command({
   name: 'eval',
   summary: 'measure quality, computing as generation does',
   model: 'required',
-  flags: { ...evalFlags, ...modelFlags, ...methodFlags },
+  flags: { ...evalFlags, ...taskFlags, ...modelFlags, ...methodFlags },
   async run({ model, flags, io }) {
-    const { tasks, text: paths, limit, window, stride, bucket, rows, plot, ...options } = flags;
+    const { tasks, text: files, data, limit, plot, ...others } = flags;
     if (!tasks)
       throw new EngineError(
         'BAD_REQUEST',
-        '--tasks is missing, expected what to measure: --tasks perplexity --text FILE',
+        '--tasks is missing, expected what to measure: --tasks perplexity --text FILE, or --tasks piqa --data FOLDER',
       );
     if (plot !== undefined && !tasks.map(findTask).some(({ hasCurve }) => hasCurve))
       throw new EngineError(
         'BAD_REQUEST',
         `--plot is given, but none of ${tasks.join(', ')} has a curve; expected stream-perplexity; leave it out`,
       );
-    const text = paths && (await readTexts(paths));
+    const [ofTasks, options] = parted(others);
+    expectAsked(tasks.map(findTask), { ...ofTasks, text: files, data, limit });
+    const asked = {
+      ...ofTasks,
+      ...(await readInputs({ ...(files && { files }), ...(data !== undefined && { data }) })),
+      ...(limit !== undefined && { limit }),
+    };
     await using engine = await openEngine(model!, options, io);
     using progress = startProgress(io);
     let latest = '';
     const result = await evaluate(engine, tasks, {
-      ...(text !== undefined && { text }),
-      ...(limit !== undefined && { limit }),
-      ...(window !== undefined && { window }),
-      ...(stride !== undefined && { stride }),
-      ...(bucket !== undefined && { bucket }),
-      ...(rows !== undefined && { rows }),
+      ...asked,
       signal: io.signal,
       rssBytes: () => process.memoryUsage.rss(),
       onProgress: (task, share) => progress.update(share, latest || task),
@@ -51,6 +54,14 @@ export const evalCommand = command({
     return { result, text: describe(result), ...(failure && { failure }) };
   },
 });
+
+/** Flags in two: those of tasks, and the others. */
+function parted<F extends object>(flags: F): [KnownOptions, F] {
+  const entries = Object.entries(flags);
+  const of = (tasks: boolean): object =>
+    Object.fromEntries(entries.filter(([name]) => name in taskFlags === tasks));
+  return [of(true), of(false) as F];
+}
 
 const describePoint = (point: CurvePoint): string =>
   [
@@ -68,11 +79,13 @@ const ends = {
 };
 
 function describe({ results, density, bytesPerToken, timing }: EvaluateResult): string {
-  const metrics = Object.entries(results).flatMap(([task, { metrics, ended }]) => [
+  const metrics = Object.entries(results).flatMap(([task, { metrics, ended, n, shortened }]) => [
     ...Object.entries(metrics).map(([name, value]): [string, string] => [
       name === task ? name : `${task} ${name}`,
-      Number.isInteger(value) ? String(value) : value.toFixed(4),
+      Number.isInteger(value) && value > 1 ? String(value) : value.toFixed(4),
     ]),
+    [`${task} scored`, String(n)] as const,
+    ...(shortened ? [[`${task} contexts shortened`, String(shortened)] as const] : []),
     ...(ended ? [[`${task} ended`, ends[ended]] as const] : []),
   ]);
   return facts([

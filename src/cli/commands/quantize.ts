@@ -4,7 +4,7 @@ import { command } from '../command.ts';
 import { quantizeFlags } from '../flags.ts';
 import { note } from '../io.ts';
 import { bytes, facts, percent } from '../layout.ts';
-import { readText } from '../open.ts';
+import { readText } from '../../texts.ts';
 import { inFlags } from '../library-names.ts';
 import { startProgress } from '../progress.ts';
 

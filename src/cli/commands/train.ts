@@ -4,7 +4,8 @@ import { command } from '../command.ts';
 import { trainFlags } from '../flags.ts';
 import { note } from '../io.ts';
 import { percent, table } from '../layout.ts';
-import { openEngine, readTexts } from '../open.ts';
+import { openEngine } from '../open.ts';
+import { readTexts } from '../../texts.ts';
 import { startProgress } from '../progress.ts';
 
 export const trainCommand = command({

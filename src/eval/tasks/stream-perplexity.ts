@@ -1,13 +1,7 @@
-import type { KVPolicy } from '../../kv.ts';
-import type { Engine } from '../../engine/engine.ts';
 import type { Session } from '../../engine/session.ts';
-import { EngineError, expectWhole } from '../../errors.ts';
-import type { Sparsity } from '../../sparsity.ts';
-import { dense } from '../../sparsity/dense.ts';
+import { EngineError } from '../../errors.ts';
 import { textIds } from '../ids.ts';
-import type { CurvePoint, Task, TaskOptions, TaskRun } from '../task.ts';
-
-const version = 1;
+import { type CurvePoint, defineTask, type TaskRun } from '../task.ts';
 
 /**
  * How well one text that goes on and on is predicted, as the KV policy lets the model see it (StreamingLLM,
@@ -18,23 +12,31 @@ const version = 1;
  * A policy whose texts end with the context ends it there. nll: mean over scored ids, in nats; points of the
  * curve are of their own tokens alone.
  */
-export const streamPerplexity: Task = {
+export const streamPerplexity = defineTask({
   name: 'stream-perplexity',
   summary:
     'perplexity, time and memory over one text that never ends, token by token as `kv` lets the model see it',
-  version,
-  uses: ['text', 'limit', 'bucket', 'rows'],
+  version: 1,
+  options: {
+    /** Tokens of one point of a curve. */
+    bucket: { kind: 'whole', least: 1, help: 'tokens of a point of its curve (default: 10000)' },
+    /** Tokens a step. */
+    rows: {
+      kind: 'whole',
+      least: 1,
+      help: 'tokens a step where that changes nothing but the time (default: 1)',
+    },
+  },
   hasCurve: true,
   async run(engine, options, run) {
-    const { limit = Infinity, bucket = 10_000, rows = 1 } = options;
-    expectWhole('bucket', bucket, 1);
-    expectWhole('rows', rows, 1);
-    if (rows > 1) expectWindowsAlone(engine, run.method);
-    const ids = textIds('stream-perplexity', engine, options);
+    const { bucket = 10_000, rows = 1 } = options;
+    const { limit = Infinity } = run;
+    if (rows > 1) expectWindowsAlone(run);
+    const ids = textIds('stream-perplexity', engine, run);
     const n = Math.min(ids.length - 1, limit, engine.context);
     const curve: CurvePoint[] = [];
     let sum = 0;
-    using session = engine.session(run.method);
+    using session = run.session();
     for (let done = 0; done < n;) {
       const count = Math.min(bucket, n - done);
       const before = performance.now();
@@ -57,15 +59,15 @@ export const streamPerplexity: Task = {
     }
     const nll = sum / n;
     const ended = n === limit ? 'limit' : n === ids.length - 1 ? 'text' : 'context';
-    return { metrics: { perplexity: Math.exp(nll), nll, tokens: n }, n, curve, ended, version };
+    return { metrics: { perplexity: Math.exp(nll), nll, tokens: n }, n, curve, ended };
   },
-};
+});
 
 /** Go on with all ids but the last; returns the sum of the losses of all but the first, in nats. */
 async function score(
   session: Session,
   ids: Int32Array,
-  rows: NonNullable<TaskOptions['rows']>,
+  rows: number,
   { usage, signal, onProgress }: TaskRun,
 ): Promise<number> {
   const last = ids.length - 1;
@@ -79,7 +81,7 @@ async function score(
       at = end;
     } else {
       sum += await session.scoreDecode(ids[at], ids[at + 1]);
-      usage.add(await session.usage());
+      usage.add(await session.usage(), session.denseBytes());
       at++;
     }
     onProgress(at / last);
@@ -87,12 +89,11 @@ async function score(
   return sum;
 }
 
-const ranks = ({ keeps }: KVPolicy): boolean => keeps === 'ranked' || keeps === 'chosen';
-
-function expectWindowsAlone({ policy }: Engine, method: Sparsity): void {
-  const reason = ranks(policy)
+function expectWindowsAlone({ policy, method }: TaskRun): void {
+  const ranks = policy.keeps === 'ranked' || policy.keeps === 'chosen';
+  const reason = ranks
     ? `\`kv\` ${policy.name} ranks tokens in each step`
-    : method !== dense && `\`sparsity\` ${method.name} chooses for one token a step`;
+    : !method.computesAll && `\`sparsity\` ${method.name} chooses for one token a step`;
   if (!reason) return;
   throw new EngineError(
     'BAD_REQUEST',
