@@ -16,9 +16,11 @@ import { PassThrough, Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
 import { run } from '../src/cli/run.ts';
+import type { ChatResult } from '../src/engine/chat.ts';
 import type { GenerateResult } from '../src/engine/generate.ts';
 import { pull, type PullResult } from '../src/hub/pull.ts';
 import { asGguf } from './support/as-gguf.ts';
+import type { GgufValue } from './support/gguf-file.ts';
 import {
   blob,
   bytes,
@@ -31,6 +33,7 @@ import {
   root,
   server,
   snapshot,
+  stopHub,
   weights,
   weightsFile,
 } from './support/hub-cache.ts';
@@ -39,6 +42,29 @@ interface Ran {
   readonly status: number;
   readonly stdout: string;
   readonly stderr: string;
+}
+
+const word = (id: number): string => `w${String(id).padStart(3, '0')}`;
+
+/** A vocabulary of words `w003`, `w004`, … and a template, as GGUF metadata, for the checkpoint that the hub has here. */
+function vocabulary(): (readonly [string, GgufValue])[] {
+  const { vocab_size } = JSON.parse(readFileSync(join(checkpoint, 'config.json'), 'utf8')) as {
+    vocab_size: number;
+  };
+  const tokens = ['<unk>', '<s>', '</s>'];
+  for (let id = tokens.length; id < vocab_size; id++) tokens.push(word(id));
+  const values = tokens.map((_, id) => (id < 3 ? 3 : 4));
+  return [
+    ['tokenizer.ggml.model', 'llama'],
+    ['tokenizer.ggml.tokens', tokens],
+    ['tokenizer.ggml.scores', { of: 6, values: tokens.map((_, id) => -id) }],
+    ['tokenizer.ggml.token_type', { of: 5, values }],
+    ['tokenizer.ggml.bos_token_id', 1],
+    [
+      'tokenizer.chat_template',
+      '{{ bos_token }}w009{% for m in messages %}{{ m.content }}{% endfor %}w009',
+    ],
+  ];
 }
 
 /** The command line, with a home of the hub's tools of its own. */
@@ -116,6 +142,80 @@ describe('the command line', () => {
     expect(status, stderr).toBe(0);
   });
 
+  test('a repository of one GGUF file and nothing else: its tokenizer and template are inside', async () => {
+    const { endpoint } = await hub({
+      files: {
+        'README.md': bytes('no tokenizer.json, no config.json'),
+        'llama-F32.gguf': await asGguf(checkpoint, vocabulary()),
+        'llama-imatrix.gguf': bytes('statistics'),
+      },
+    });
+    const argv = ['--json', '--mirror', endpoint!, '--max-tokens', '4', '--temperature', '0'];
+    const { status, stdout, stderr } = await dejavu(['generate', name, '-p', 'w300w005', ...argv]);
+    expect(status, stderr).toBe(0);
+    const { promptIds, ids, text } = JSON.parse(stdout) as GenerateResult;
+    expect(promptIds).toEqual([1, 300, 5]);
+    expect(text).toBe(ids.map(word).join(''));
+    const said = await dejavu(['chat', name, '-p', 'w007', ...argv]);
+    expect(said.status, said.stderr).toBe(0);
+    expect((JSON.parse(said.stdout) as GenerateResult).promptIds).toEqual([1, 9, 7, 9]);
+  });
+
+  test('run is pull and chat in one, with the flags of both', async () => {
+    const { endpoint } = await hub({
+      files: {
+        'llama-F32.gguf': await asGguf(checkpoint, vocabulary()),
+        'llama-Q8_0.gguf': bytes('other'),
+      },
+    });
+    const asked = ['-p', 'w007', '--json', '--max-tokens', '4', '--temperature', '0'];
+    const argv = ['run', name, '--file', 'F32', '--mirror', endpoint!, ...asked];
+    const first = await dejavu(argv);
+    expect(first.status, first.stderr).toBe(0);
+    const { promptIds, messages } = JSON.parse(first.stdout) as ChatResult;
+    expect(promptIds).toEqual([1, 9, 7, 9]);
+    expect(messages).toHaveLength(2);
+    expect(server!.of('llama-F32.gguf')).not.toEqual([]);
+    // Again: the hub is asked what is new, and nothing is.
+    server!.seen.length = 0;
+    const second = await dejavu(argv);
+    expect((JSON.parse(second.stdout) as ChatResult).text).toBe(
+      (JSON.parse(first.stdout) as ChatResult).text,
+    );
+    expect(server!.seen).not.toEqual([]);
+    expect(server!.of('llama-F32.gguf')).toEqual([]);
+    // Out of reach, or not to be asked: what is there does.
+    await stopHub();
+    const away = await dejavu(argv);
+    expect(away.status, away.stderr).toBe(0);
+    expect(away.stderr).toContain('the hub cannot be reached; tiny/llama is taken from the cache');
+    const offline = await dejavu(['run', name, '--offline', ...asked]);
+    expect(offline.status, offline.stderr).toBe(0);
+    expect(offline.stderr).not.toContain('cannot be reached');
+    const missing = await dejavu(['run', 'tiny/other', '--offline', ...asked]);
+    expect(missing.stderr).toContain('[NOT_CACHED]');
+    // A path is a model too, and what chat refuses is refused.
+    const plain = await dejavu(['run', checkpoint, ...asked]);
+    expect(plain.stderr).toContain('[NO_TOKENIZER]');
+  });
+
+  test('a family there is none of is refused before its weights come, with those nearest', async () => {
+    const unknown = { model_type: 'mixtral', architectures: ['MixtralForCausalLM'] };
+    const { endpoint } = await hub({
+      files: { 'config.json': bytes(JSON.stringify(unknown)), [weightsFile]: weights },
+    });
+    for (const command of ['run', 'pull']) {
+      const { status, stderr } = await dejavu([command, name, '--mirror', endpoint!]);
+      expect([status, stderr]).toEqual([
+        1,
+        expect.stringMatching(
+          /\[UNKNOWN_FAMILY\]: tiny\/llama\/config\.json: model_type is "mixtral" \(MixtralForCausalLM\), .*nearest by name: mistral/,
+        ),
+      ]);
+    }
+    expect(server!.of(weightsFile)).toEqual([]);
+  });
+
   test.each([
     [['--offline'], {}],
     [[], { HF_HUB_OFFLINE: '1' }],
@@ -152,7 +252,8 @@ describe('the command line', () => {
     const stop = new AbortController();
     const ran = dejavu(['pull', name, '--mirror', endpoint!], {}, stop.signal);
     const partial = `${blob(weights)}.incomplete`;
-    await expect.poll(() => existsSync(partial) && statSync(partial).size).toBe(2000);
+    const written = (): unknown => existsSync(partial) && statSync(partial).size;
+    await expect.poll(written, { timeout: 20_000 }).toBe(2000);
     stop.abort();
     const { status, stderr } = await ran;
     expect(status).toBe(130);
@@ -183,7 +284,8 @@ test.skipIf(!built)(
     const env = { ...process.env, HF_HUB_CACHE: cache, HF_ENDPOINT: options.endpoint! };
     const child = spawn(process.execPath, [main, 'pull', name], { env });
     const partial = `${blob(weights)}.incomplete`;
-    await expect.poll(() => existsSync(partial) && statSync(partial).size).toBe(2000);
+    const written = (): unknown => existsSync(partial) && statSync(partial).size;
+    await expect.poll(written, { timeout: 20_000 }).toBe(2000);
     child.kill('SIGKILL');
     await once(child, 'close');
     expect(existsSync(join(folder(), 'refs/main'))).toBe(false);
@@ -191,4 +293,5 @@ test.skipIf(!built)(
     expect(server!.of(weightsFile).at(-1)!.range).toBe('bytes=2000-');
     expect(readFileSync(blob(weights)).equals(weights)).toBe(true);
   },
+  30_000,
 );

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { EngineError } from '../errors.ts';
 import { cachedModel, isHubModel, pull, type PullOptions, type PullResult } from '../hub/pull.ts';
 import type { hubFlags, pullFlags, Values } from './flags.ts';
 import { type Io, note } from './io.ts';
@@ -22,6 +23,25 @@ export async function fetchModel(
   if (!options.offline)
     note(io, `${model}: no such file or folder, nor in the cache; asking the hub`);
   return (await pullVisibly(model, options, io)).path;
+}
+
+/** The path of a model of the hub as it is there now; where the hub is out of reach, as the cache has it. */
+export async function freshModel(
+  model: string,
+  flags: Values<typeof hubFlags & typeof pullFlags>,
+  io: Io,
+): Promise<string> {
+  if (!(await isHubModel(model))) return model;
+  const options = await hubOptions(flags, io);
+  try {
+    return (await pullVisibly(model, options, io)).path;
+  } catch (error) {
+    const unreachable = error instanceof EngineError && error.code === 'HUB_UNREACHABLE';
+    const found = unreachable ? await cachedModel(model, options) : undefined;
+    if (!found) throw error;
+    note(io, `note: the hub cannot be reached; ${found.id} is taken from the cache`);
+    return found.path;
+  }
 }
 
 /** Pull with a bar for who watches, and a line a file for everyone else. */

@@ -52,12 +52,12 @@ export async function chooseFiles(
 const shardName = /-(\d{5})-of-(\d{5})\.gguf$/i;
 
 function chooseGguf(where: string, names: readonly string[], file: string | undefined): Choice {
-  // A projector of images lies beside the model it belongs to and is none.
+  // What else lies beside a model: a projector of images, statistics of activations, a vocabulary.
   const models = names.filter(
     (name) =>
       /\.gguf$/i.test(name) &&
       (shardName.exec(name)?.[1] ?? '00001') === '00001' &&
-      (file !== undefined || !/(^|\/)mmproj/i.test(name)),
+      (file !== undefined || !/(^|\/)(mmproj|ggml-vocab)|imatrix/i.test(name)),
   );
   if (!models.length) throw nothing(where, 'there is none', names);
   const exact = models.filter((name) => name === file);

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { EngineError } from '../errors.ts';
 import { fileExists, folderExists, openFolder } from '../loaders/fs.ts';
 import { readJsonFile } from '../loaders/json.ts';
+import { readFamily } from '../loaders/open.ts';
 import {
   cachedRepository,
   type CachedRepository,
@@ -17,6 +18,8 @@ import { Connection, type ConnectionOptions } from './connection.ts';
 import { downloadBlob, incomplete } from './download.ts';
 import { expectHubId, expectInside, type HubId, parseHubId } from './id.ts';
 import { findCommit, type HubFile, listRepository } from './repository.ts';
+
+const configFile = 'config.json';
 
 /** What to fetch, from where, into which cache. */
 export interface PullOptions extends ConnectionOptions {
@@ -54,7 +57,8 @@ export interface PullResult {
 
 /**
  * Fetch what is needed of a model of the hub into the cache that other tools share, and check it. Throws
- * `HUB_UNREACHABLE`, `HUB_REFUSED`, `NOT_ON_HUB`, `NOT_CACHED`, `BAD_DOWNLOAD`, `DISK_FULL`, `BAD_REQUEST`, `ABORTED`.
+ * `HUB_UNREACHABLE`, `HUB_REFUSED`, `NOT_ON_HUB`, `NOT_CACHED`, `BAD_DOWNLOAD`, `DISK_FULL`, `BAD_REQUEST`, `ABORTED`, and `BAD_CONFIG` or
+ * `UNKNOWN_FAMILY` before the weights of what no family here reads.
  *
  *     const { path } = await pull('org/name:Q4_K_M', { onProgress: (bytes, of) => console.error(bytes / of) });
  *     await using engine = await Engine.open(path);
@@ -76,6 +80,12 @@ export async function pull(model: string, options: PullOptions = {}): Promise<Pu
     return await readShards(snapshot);
   });
   const files = choice.files.map((file) => byName.get(file)!);
+  await fetchOne.expectRoom(files);
+  // What cannot run is refused before its weights come.
+  if (choice.files.includes(configFile)) {
+    await fetchOne.ensure(byName.get(configFile)!, () => undefined);
+    await readFamily(await openFolder(snapshot), name);
+  }
   await fetchOne.all(files, options.onProgress);
   await writeRef(repository, revision, commit);
   return describe(name, commit, snapshot, choice, fetchOne.done);
@@ -192,10 +202,14 @@ class Fetcher {
     this.#snapshot = repository.snapshot(commit);
   }
 
-  async all(files: readonly HubFile[], onProgress: PullOptions['onProgress']): Promise<void> {
+  /** Throws `DISK_FULL` where what is still to come of these files does not fit. */
+  async expectRoom(files: readonly HubFile[]): Promise<void> {
     let missing = 0;
     for (const file of files) missing += await this.#missing(file);
     await expectRoom(this.#repository.folder, missing);
+  }
+
+  async all(files: readonly HubFile[], onProgress: PullOptions['onProgress']): Promise<void> {
     const total = files.reduce((sum, { bytes }) => sum + bytes, 0);
     let before = 0;
     for (const file of files) {

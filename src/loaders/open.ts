@@ -39,13 +39,21 @@ export interface OpenedCheckpoint extends AsyncDisposable {
 export async function openCheckpoint(model: ModelFiles): Promise<OpenedCheckpoint> {
   const { folder, gguf } = model;
   if (gguf !== undefined) return await openTranslated(folder, gguf, whereIs(model));
-  const json = await readJsonFile(folder, 'config.json', 'BAD_CONFIG');
-  const family = familyOf(json, `${whereIs(model)}/config.json`);
+  const { family, json } = await readFamily(folder, whereIs(model));
   const config = family.config(familyConfig(json));
   const described = family.describe(config);
   const said = describeWith(described, await readGeneration(folder, described.context));
   const files = await openTensors(folder);
   return { family, config, ...said, json, files, [Symbol.asyncDispose]: () => close(files) };
+}
+
+/** The family that a folder's config.json names. Throws `FILE_NOT_FOUND`, `BAD_CONFIG`, `UNKNOWN_FAMILY`. */
+export async function readFamily(
+  folder: Folder,
+  where: string,
+): Promise<Pick<OpenedCheckpoint, 'family' | 'json'>> {
+  const json = await readJsonFile(folder, 'config.json', 'BAD_CONFIG');
+  return { family: familyOf(json, `${where}/config.json`), json };
 }
 
 async function openTranslated(

@@ -7,6 +7,7 @@ import { gpt2 } from './gpt2.ts';
 import { llama } from './llama.ts';
 import { mistral } from './mistral.ts';
 import { mpt } from './mpt.ts';
+import { nearest } from './nearest.ts';
 import { opt } from './opt.ts';
 import { qwen2 } from './qwen2.ts';
 import { qwen3 } from './qwen3.ts';
@@ -27,8 +28,7 @@ export const families: readonly Family[] = [
 
 /** The family of a parsed config.json. Throws `BAD_CONFIG`, `UNKNOWN_FAMILY`. */
 export function familyOf(json: unknown, where: string): Family {
-  const named = typeof json === 'object' && json !== null && 'model_type' in json;
-  const modelType = named ? json.model_type : undefined;
+  const { model_type: modelType, architectures } = Object(json) as Record<string, unknown>;
   if (typeof modelType !== 'string')
     throw new EngineError(
       'BAD_CONFIG',
@@ -36,10 +36,15 @@ export function familyOf(json: unknown, where: string): Family {
     );
   const family = families.find(({ modelTypes }) => modelTypes.includes(modelType));
   if (family) return family;
+  const classes = (Array.isArray(architectures) ? architectures : [])
+    .filter((name) => typeof name === 'string')
+    .map((name) => name.slice(0, 100));
+  const known = families.flatMap(({ modelTypes }) => modelTypes);
+  const stems = classes.map((name) => name.replace(/(For[A-Z]\w*|LMHeadModel|Model)$/, ''));
+  const like = nearest([modelType, ...stems], known);
+  const named = classes.length ? ` (${classes.join(', ')})` : '';
   throw new EngineError(
     'UNKNOWN_FAMILY',
-    `${where}: model_type is ${JSON.stringify(modelType)}; expected ${families
-      .flatMap(({ modelTypes }) => modelTypes)
-      .join(', ')}; choose another model, or add src/models/${modelType.replaceAll(/\W/g, '-')}.ts`,
+    `${where}: model_type is ${JSON.stringify(modelType.slice(0, 100))}${named}, which no family here reads${like.length ? ` (nearest by name: ${like.join(', ')})` : ''}; expected ${known.join(', ')}; choose another model, or add src/models/${modelType.slice(0, 100).replaceAll(/\W/g, '-')}.ts`,
   );
 }

@@ -8,6 +8,7 @@ import { generate } from './generate.ts';
 import { inspectCommand } from './inspect.ts';
 import { pullCommand } from './pull.ts';
 import { quantizeCommand } from './quantize.ts';
+import { runCommand } from './run.ts';
 import { trainCommand } from './train.ts';
 import { verifyCommand } from './verify.ts';
 
@@ -24,4 +25,5 @@ export const commands: readonly Command[] = [
   bench,
   quantizeCommand,
   pullCommand,
+  runCommand,
 ];

@@ -1,4 +1,5 @@
 import { EngineError } from '../../errors.ts';
+import { nearest } from '../../models/nearest.ts';
 import { f32 } from '../../rows.ts';
 import type { Entry } from '../entry.ts';
 import { architectures, type Architecture, type Has } from './architectures.ts';
@@ -19,13 +20,14 @@ export interface Translated {
 export async function translate(where: string, header: GgufHeader): Promise<Translated> {
   const m = new Metadata(where, header);
   const architecture = architectures.find(({ name }) => name === m.architecture);
-  if (!architecture)
+  if (!architecture) {
+    const known = architectures.map(({ name }) => name);
+    const like = nearest([m.architecture], known);
     throw new EngineError(
       'UNKNOWN_FAMILY',
-      `${where}: its architecture is ${JSON.stringify(m.architecture.slice(0, 100))}; expected ${architectures
-        .map(({ name }) => name)
-        .join(', ')}; choose another model, or add it to src/loaders/gguf/architectures.ts`,
+      `${where}: its architecture is ${JSON.stringify(m.architecture.slice(0, 100))}, which is not read here${like.length ? ` (nearest by name: ${like.join(', ')})` : ''}; expected ${known.join(', ')}; choose another model, or add it to src/loaders/gguf/architectures.ts`,
     );
+  }
   const { tensors } = header;
   const has: Has = (name) => tensors.has(name);
   const embedding = tensors.get('token_embd.weight');
