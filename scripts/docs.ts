@@ -9,6 +9,7 @@ import { inFlags } from '../src/cli/library-names.ts';
 import { errorCodes } from '../src/errors.ts';
 import { tasks } from '../src/eval/tasks/index.ts';
 import { policies } from '../src/kv/index.ts';
+import { forms } from '../src/loaders/packed/index.ts';
 import { families } from '../src/models/index.ts';
 import { methods } from '../src/sparsity/index.ts';
 
@@ -69,6 +70,7 @@ const generated: Readonly<Record<string, () => string>> = {
       ['`model_type`', 'models, and what sets them apart'],
       families.map((f) => [f.modelTypes.map(code).join(', '), said(f.summary)]),
     ),
+  forms: () => table(['`quant_method`', 'what is read of it'], named(forms)),
   tasks: () => table(['task', 'what is measured'], named(tasks)),
   backends: () => table(['backend', 'what it runs on'], named(backends)),
   errors: () =>

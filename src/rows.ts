@@ -195,8 +195,6 @@ export function codeWriter(
   const { columns, codes, numbers, stride, scaleStart, minimumStart } = places(t, t.dtype);
   const padded = Math.ceil(columns / quantGroup) * quantGroup;
   const together = (quantGroup * bits) / 8;
-  const byteOf = (i: number): number => Math.floor(i / quantGroup) * together + (i % together);
-  const shiftOf = (i: number): number => Math.floor((i % quantGroup) / together) * bits;
   return (row, chosen, steps, minima) => {
     const start = row * stride;
     codes.fill(0, start, start + stride);
@@ -204,10 +202,11 @@ export function codeWriter(
     if (affine) numbers.set(minima!, minimumStart(row));
     if (bits === 8) codes.set(chosen, start);
     else
-      for (let i = 0; i < padded; i++) {
-        const code = i < columns ? chosen[i] : 0;
-        codes[start + byteOf(i)] |= (code - low) << shiftOf(i);
-      }
+      for (let first = 0, bytes = start; first < padded; first += quantGroup, bytes += together)
+        for (let i = 0; i < quantGroup; i++) {
+          const code = first + i < columns ? chosen[first + i] : 0;
+          codes[bytes + (i & (together - 1))] |= (code - low) << (bits * Math.floor(i / together));
+        }
   };
 }
 

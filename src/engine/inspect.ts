@@ -2,6 +2,7 @@ import { storedWeights } from '../loaders/checkpoint.ts';
 import { isCheckpoint } from '../loaders/identity.ts';
 import { openCheckpoint } from '../loaders/open.ts';
 import { filesOf, whereIs, predictorName } from '../loaders/names.ts';
+import { type Keeping, keepingOf } from '../loaders/packed/keeping.ts';
 import { readPredictor } from '../loaders/predictor.ts';
 import type { GenerationDefaults } from '../loaders/generation.ts';
 import type { Description } from '../model.ts';
@@ -17,6 +18,13 @@ export interface Inspection extends Description {
   readonly parameters: number;
   /** As the files store them. */
   readonly weightBytes: number;
+  /** How its matrices are packed by GPTQ, AWQ or compressed-tensors, and what they are kept as by default. */
+  readonly packing?: {
+    readonly form: string;
+    /** Bits, groups. */
+    readonly scheme: string;
+    readonly keeping: readonly Keeping[];
+  };
   /** How its texts are generated where nothing else is asked for. */
   readonly defaults: GenerationDefaults;
   /** The predictor beside the model. */
@@ -46,15 +54,11 @@ export interface Inspection extends Description {
 export async function inspect(model: Folder | ModelFiles): Promise<Inspection> {
   const given = filesOf(model);
   await using opened = await openCheckpoint(given);
-  const { family, config, description, defaults, json, files } = opened;
+  const { family, config, description, defaults, json, files, packing } = opened;
   let parameters = 0;
   let weightBytes = 0;
-  for (const { spec, bytes } of storedWeights(
-    whereIs(given),
-    json,
-    family.weights(config),
-    files,
-  ).values()) {
+  const found = storedWeights(whereIs(given), json, family.weights(config), files);
+  for (const { spec, bytes } of found.values()) {
     parameters += size(spec.shape);
     weightBytes += bytes;
   }
@@ -64,6 +68,9 @@ export async function inspect(model: Folder | ModelFiles): Promise<Inspection> {
     ...description,
     parameters,
     weightBytes,
+    ...(packing && {
+      packing: { form: packing.form, scheme: packing.scheme.says, keeping: keepingOf(found) },
+    }),
     defaults,
     ...(predictor && { predictor }),
   };

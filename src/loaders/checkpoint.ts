@@ -12,6 +12,8 @@ import { quantizedType, quantizedTypes } from './gguf/rows.ts';
 import { laidByInputs, loadByInputs } from './layout.ts';
 import { whereIs } from './names.ts';
 import { openCheckpoint } from './open.ts';
+import { describeKeeping, type Keeping, keepingOf } from './packed/keeping.ts';
+import { keptAs } from './packed/matrix.ts';
 import { chooseRowType, findRows, loadRows, readAbout, streamRows } from './quantized.ts';
 import { fileType, isTurned, plainTypes, readVector, streamMatrix } from './stream.ts';
 import { expectFit, plannedBytes, StoredWeights } from './weights.ts';
@@ -20,7 +22,8 @@ export interface LoadOptions {
   /**
    * Type of matrices in memory. `auto`, the default, keeps each as it is: f32; 16-bit types as f16 where
    * the backend reads f16 fast, else as f32; GGUF's quantized types as the type of ours that holds the
-   * same, int8 where none does. A folder that `quantize` wrote is kept, or decoded to f32 or f16.
+   * same, int8 where none does; GPTQ, AWQ and compressed-tensors too, of which `onNote` says what is rounded
+   * anew. A folder that `quantize` wrote is kept, or decoded to f32 or f16.
    */
   readonly weights?: 'auto' | WeightType;
   /**
@@ -32,6 +35,8 @@ export interface LoadOptions {
   readonly memoryLimit?: number;
   /** Called once all is found and checked, before anything is allocated; what it throws ends the loading. */
   readonly expect?: (description: Description, weightBytes: number) => void;
+  /** Called with how the matrices of a packed checkpoint are kept, where not all keep their codes. */
+  readonly onNote?: (note: string) => void;
 }
 
 /** A model ready to run. Release it when no program that uses it will run again. */
@@ -64,11 +69,13 @@ export async function loadCheckpoint(
 ): Promise<Checkpoint> {
   await using opened = await openCheckpoint(model);
   const where = whereIs(model);
-  const { family, config, description, defaults, json, files } = opened;
+  const { family, config, description, defaults, json, files, packing } = opened;
   const planned = planLoad(where, json, family.weights(config), files, options, backend);
   const { dtype, weightBytes } = planned;
   expectFit(where, weightBytes, options.memoryLimit);
   options.expect?.(description, weightBytes);
+  if (packing && planned.keeping.some(({ because }) => because !== undefined))
+    options.onNote?.(describeKeeping(packing, planned.keeping));
 
   const weights = new StoredWeights(
     backend,
@@ -107,6 +114,8 @@ export const checkpointOf = (
 interface PlannedLoad {
   readonly dtype: WeightType;
   readonly weightBytes: number;
+  /** Of packed matrices. */
+  readonly keeping: readonly Keeping[];
   load(weights: StoredWeights): Promise<void>;
 }
 
@@ -128,6 +137,7 @@ function planLoad(
       as ?? (choice === 'auto' && isQuantized(dtype) ? 'int8' : dtype);
     return {
       dtype: as ?? about.dtype,
+      keeping: [],
       weightBytes: [...found].reduce((sum, [name, { spec, dtype, bytes }]) => {
         const turned = laid.get(name);
         if (turned) return sum + plannedBytes([turned], laidType(dtype));
@@ -149,6 +159,11 @@ function planLoad(
   const types = chooseTypes(choice, found, laid, backend);
   return {
     dtype: typeOfMost(found, types),
+    keeping: keepingOf(
+      found,
+      (name) => types.get(name)!,
+      (name) => laid.has(name),
+    ),
     weightBytes: [...found].reduce(
       (sum, [name, { spec }]) => sum + byteLength(types.get(name)!, (laid.get(name) ?? spec).shape),
       0,
@@ -187,7 +202,7 @@ export function storedWeights(
   json: unknown,
   specs: Readonly<Record<string, WeightSpec>>,
   files: TensorFiles,
-): ReadonlyMap<string, Pick<Found, 'spec' | 'bytes'>> {
+): ReadonlyMap<string, Pick<Found, 'spec' | 'bytes' | 'entry'>> {
   const about = readAbout(where, json, files.metadata);
   return about ? findRows(where, specs, files, about) : findWeights(where, specs, files);
 }
@@ -222,18 +237,20 @@ function findWeights(
   return found;
 }
 
-/** Shape of a weight in the file. */
+/** Shape of a weight in the file; of a packed one, which knows its outputs, [outputs, inputs]. */
 function fileShape(spec: WeightSpec, entry: Entry): number[] {
-  const { shape, part } = spec;
+  const { shape, part, byInputs } = spec;
   const [first = 0, ...rest] = shape;
   const stored = [part?.rows ?? first, ...rest];
+  if (entry.packed) return byInputs ? stored.reverse() : stored;
   return isTurned(spec, entry) ? stored.reverse() : stored;
 }
 
 function expectStored(spec: WeightSpec, entry: Entry): void {
-  const { name, type, shape, source } = entry;
+  const { name, type, shape, source, packed } = entry;
   const expected = fileShape(spec, entry);
-  const read = fileType(type) ?? (spec.kind === 'matrix' ? quantizedType(type) : undefined);
+  const coded = spec.kind === 'matrix' && (packed !== undefined || quantizedType(type));
+  const read = fileType(type) ?? coded;
   if (read && shape.length === expected.length && shape.every((n, i) => n === expected[i])) return;
   const types = [...plainTypes, ...(spec.kind === 'matrix' ? quantizedTypes : [])];
   throw new EngineError(
@@ -258,6 +275,10 @@ function chooseTypes(
     );
   const narrow = backend.info.fastF16 && takes('f16') ? 'f16' : 'f32';
   const kept = (name: string, spec: WeightSpec, entry: Entry): WeightType => {
+    if (entry.packed) {
+      const type = laid.has(name) ? 'int8' : keptAs(spec, entry.packed).dtype;
+      return takes(type) ? type : narrow;
+    }
     const quantized = quantizedType(entry.type);
     if (!quantized) return entry.type === 'F32' ? 'f32' : narrow;
     const type = isTurned(spec, entry) || laid.has(name) ? 'int8' : quantized.keeps;

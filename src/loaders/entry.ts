@@ -1,4 +1,5 @@
 import type { Source } from '../source.ts';
+import type { PackedMatrix } from './packed/matrix.ts';
 
 /** One tensor of a file. */
 export interface Entry<T extends string = string> {
@@ -16,6 +17,8 @@ export interface Entry<T extends string = string> {
   readonly row?: (i: number) => number;
   /** The file has the transpose of Hugging Face's tensor. */
   readonly transposed?: boolean;
+  /** It stands for a matrix that lies in several tensors, codes and scales; `bytes` are those of all. */
+  readonly packed?: PackedMatrix;
 }
 
 /** Tensors of one file or of several shards. Disposing of it closes them. */

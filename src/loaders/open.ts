@@ -15,6 +15,7 @@ import { translate } from './gguf/translate.ts';
 import { readJsonFile } from './json.ts';
 import { familyConfig } from './quantized.ts';
 import { whereIs } from './names.ts';
+import { type Packing, packingOf, unpackedConfig, unpackedFiles } from './packed/index.ts';
 import { openTensors } from './safetensors.ts';
 
 /** A checkpoint whose configuration and headers are read and checked, and no weight yet. */
@@ -29,6 +30,8 @@ export interface OpenedCheckpoint extends AsyncDisposable {
   readonly json: unknown;
   /** What a GGUF file's metadata say in the terms of generation_config.json. */
   readonly generation?: Readonly<Record<string, unknown>> | undefined;
+  /** How its matrices are packed, where they are as GPTQ, AWQ and others publish them. */
+  readonly packing?: Packing | undefined;
   readonly files: TensorFiles;
 }
 
@@ -40,11 +43,20 @@ export async function openCheckpoint(model: ModelFiles): Promise<OpenedCheckpoin
   const { folder, gguf } = model;
   if (gguf !== undefined) return await openTranslated(folder, gguf, whereIs(model));
   const { family, json } = await readFamily(folder, whereIs(model));
-  const config = family.config(familyConfig(json));
+  const plain = familyConfig(json);
+  const packing = packingOf(plain);
+  const config = family.config(packing ? unpackedConfig(plain) : plain);
   const described = family.describe(config);
   const said = describeWith(described, await readGeneration(folder, described.context));
-  const files = await openTensors(folder);
-  return { family, config, ...said, json, files, [Symbol.asyncDispose]: () => close(files) };
+  const stored = await openTensors(folder);
+  const dispose = (): Promise<void> => close(stored);
+  try {
+    const files = packing ? await unpackedFiles(whereIs(model), stored, packing) : stored;
+    return { family, config, ...said, json, packing, files, [Symbol.asyncDispose]: dispose };
+  } catch (error) {
+    await dispose();
+    throw error;
+  }
 }
 
 /** The family that a folder's config.json names. Throws `FILE_NOT_FOUND`, `BAD_CONFIG`, `UNKNOWN_FAMILY`. */

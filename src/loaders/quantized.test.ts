@@ -221,9 +221,9 @@ describe('a folder is refused that', () => {
       { header: ({ __metadata__: about }) => void delete about.format },
     ],
     [
-      'was quantized by others',
+      'was quantized by others, in a form that is not read',
       'BAD_CONFIG',
-      { config: (json) => void (asks(json).quant_method = 'gptq') },
+      { config: (json) => void (asks(json).quant_method = 'hqq') },
     ],
     [
       'has the configuration of another model',

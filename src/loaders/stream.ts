@@ -3,6 +3,7 @@ import { chunkBytes } from './weights.ts';
 import { convertRows, type FileType, takeColumns, type WeightType } from './convert.ts';
 import type { Entry } from './entry.ts';
 import { convertBlocks, decodeColumns, type Quantized, quantizedType } from './gguf/rows.ts';
+import { streamPacked } from './packed/rows.ts';
 
 const fileTypes: Readonly<Record<string, FileType>> = { F32: 'f32', F16: 'f16', BF16: 'bf16' };
 
@@ -48,7 +49,11 @@ export async function streamMatrix(
   dtype: WeightType,
   take: TakeRows,
 ): Promise<void> {
-  const { type, offset, bytes, shape, source } = entry;
+  const { type, offset, bytes, shape, source, packed } = entry;
+  if (packed) {
+    await streamPacked(spec, { ...entry, packed }, dtype, take);
+    return;
+  }
   const where = `${source.name}, ${entry.name}`;
   const [rows = 0, columns = 1] = spec.shape;
   const place = placeOf(spec, entry);

@@ -16,6 +16,19 @@ export const inspectCommand = command({
   },
 });
 
+const kept = { codes: 'code by code', values: 'decoded', rounded: 'rounded anew' } as const;
+
+function packingOf({ packing }: Inspection): (readonly [string, string])[] {
+  if (!packing) return [];
+  return [
+    ['packed', `${packing.form}, ${packing.scheme}`],
+    ...packing.keeping.map(({ dtype, how, because, matrices }): readonly [string, string] => [
+      `  ${kept[how]}`,
+      `${matrices.join(', ')} as ${dtype}${because === undefined ? '' : `: ${because}`}`,
+    ]),
+  ];
+}
+
 function describe(found: Inspection): string {
   const { predictor, defaults, endIds } = found;
   return facts([
@@ -29,6 +42,7 @@ function describe(found: Inspection): string {
     ['end ids', endIds.join(', ') || 'none'],
     ['parameters', `${(found.parameters / 1e6).toFixed(2)} M`],
     ['weights', bytes(found.weightBytes)],
+    ...packingOf(found),
     ['defaults', describeDefaults(defaults) ?? 'none of its own'],
     ...(Object.keys(defaults.notApplied).length
       ? [['not applied', describeFields(defaults.notApplied)] as const]
