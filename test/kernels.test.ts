@@ -4,7 +4,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Backend } from '../src/backend.ts';
 import { native } from '../src/backends/native/index.ts';
 import type { HostTensor, Op } from '../src/op.ts';
-import { Inputs, output } from '../src/ops/cases/inputs.ts';
+import { activationCode } from '../src/ops/activation.ts';
+import { Inputs, output, tileTolerance } from '../src/ops/cases/inputs.ts';
 import { ops } from '../src/ops/index.ts';
 import { linear, linearOp } from '../src/ops/linear.ts';
 import { linearTransposed, linearTransposedOp } from '../src/ops/linear-transposed.ts';
@@ -12,7 +13,7 @@ import { norm } from '../src/ops/norm.ts';
 import { selectTop } from '../src/ops/select.ts';
 import { weightTypes } from '../src/ops/shape.ts';
 import { Recorder } from '../src/program.ts';
-import { f32, hostTensor, u32 } from '../src/rows.ts';
+import { codeWriter, f32, hostTensor, u32 } from '../src/rows.ts';
 import { isQuantized, type Tensor } from '../src/tensor.ts';
 import { casesOf, expectClose, type Operands, runOp } from './support/run-op.ts';
 
@@ -42,6 +43,25 @@ describe.each(native.isas())('identities, %s', (isa) => {
   it.each(ops)('$name: any number of threads gives the same bits', async (op) => {
     for (const { operands, params } of casesOf(op))
       expect(await bits(many, op, operands, params)).toEqual(await bits(one, op, operands, params));
+  });
+
+  it.each(batches)('codes of -128, which others write, %i rows', async (T) => {
+    const [N, E] = [37, 160];
+    const w = hostTensor('int8', [N, E]);
+    const write = codeWriter(w);
+    const codes = new Int8Array(E);
+    const steps = new Uint16Array(E / 32).fill(0x2c00);
+    for (let n = 0; n < N; n++) {
+      for (let e = 0; e < E; e++) codes[e] = (n + e) % 3 ? -128 : 127 - n;
+      write(n, codes, steps);
+    }
+    for (const x of ['int8', 'f32'] as const) {
+      const operands = { x: random.numbers([T, E], x), w, y: output([T, N]) };
+      const params = { activation: activationCode('none'), block: 1 };
+      const { y } = await runOp(one, linearOp, operands, params);
+      linearOp.reference(operands, params);
+      expectClose(y, operands.y, T < 8 ? 1e-5 : tileTolerance);
+    }
   });
 
   it('a thread that is held up while it looks ahead does no harm', async () => {

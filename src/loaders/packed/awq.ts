@@ -25,6 +25,7 @@ const schema = z.object({
     z.pipe(version, z.literal('gemm', 'is not gemm: other layouts are not read')),
     'gemm',
   ),
+  format: z.nullish(z.literal('gemm', 'is not gemm: other layouts are not read')),
   backend: z.nullish(z.literal('autoawq', 'is not autoawq: other layouts are not read')),
 });
 

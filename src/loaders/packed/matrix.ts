@@ -18,6 +18,8 @@ export interface Plane {
   readonly outputs: Axis;
   /** Of the inputs; of zero points, of groups of them. */
   readonly inputs: Axis;
+  /** Added to each word as a whole, carries included, before codes are taken out of it. */
+  readonly added?: number;
 }
 
 /**

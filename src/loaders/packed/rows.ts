@@ -4,7 +4,6 @@ import type { WeightSpec } from '../../model.ts';
 import { codeWriter, hostTensor } from '../../rows.ts';
 import { formatOf, type QuantizedType } from '../../tensor.ts';
 import { convertRows, type FileType, type WeightType } from '../convert.ts';
-import type { Entry } from '../entry.ts';
 import { chunkBytes } from '../weights.ts';
 import {
   type Axis,
@@ -128,10 +127,11 @@ async function readZeros(packed: PackedMatrix, where: string): Promise<Uint8Arra
  * lie one after another, what they lie in is read; of others all, once.
  */
 function codeReader(
-  { entry, outputs, inputs }: Plane,
+  plane: Plane,
   bits: 4 | 8,
   byInputs: boolean,
 ): (rows: Int32Array) => Promise<Uint8Array> {
+  const { entry, outputs, inputs } = plane;
   const [along, across] = byInputs ? [inputs, outputs] : [outputs, inputs];
   const columns = placesOf(
     across,
@@ -149,7 +149,7 @@ function codeReader(
     );
     const window = to + width - from;
     if (2 * window * wordBytes <= entry.bytes) {
-      const words = await readWords(entry, from, window);
+      const words = await readWords(plane, from, window);
       return unpack(
         words,
         { ...rows, words: rows.words.map((word) => word - from) },
@@ -157,7 +157,7 @@ function codeReader(
         bits,
       );
     }
-    whole ??= readWords(entry, 0, entry.bytes / wordBytes);
+    whole ??= readWords(plane, 0, entry.bytes / wordBytes);
     return unpack(await whole, rows, columns, bits);
   };
 }
@@ -165,13 +165,16 @@ function codeReader(
 type Words = Int32Array | Int8Array;
 
 async function readWords(
-  { type, offset, source }: Entry,
+  { entry: { type, offset, source }, added }: Plane,
   first: number,
   count: number,
 ): Promise<Words> {
   const bytes = type === 'I8' ? 1 : 4;
   const { buffer } = await source.read(offset + first * bytes, count * bytes);
-  return bytes === 1 ? new Int8Array(buffer) : new Int32Array(buffer);
+  if (bytes === 1) return new Int8Array(buffer);
+  const words = new Int32Array(buffer);
+  if (added !== undefined) for (let i = 0; i < count; i++) words[i] += added;
+  return words;
 }
 
 interface Places {
