@@ -44,9 +44,10 @@ describe('a template', () => {
       '{% if tools is defined %}{{ tools | length }}{% else %}none{% endif %}' +
       " {{ enable_thinking }} {{ strftime_now('%d %b %Y, %H:%M:%S %%') }}";
     expect(render(source, { tools: [{}, {}], variables, now })).toBe(
-      '2 false 04 Jul 2024, 08:05:09 %',
+      '2 False 04 Jul 2024, 08:05:09 %',
     );
-    expect(render('{% if tools is defined %}{{ tools }}{% else %}none{% endif %}')).toBe('none');
+    // As transformers hands them over: none is given, which is a value.
+    expect(render('{{ tools }}{{ tools is none }}{{ documents }}')).toBe('NoneTrueNone');
     expect(render('{{ range(3) | join }}{{ range(5, 1, -2) | join }}')).toBe('01253');
   });
 

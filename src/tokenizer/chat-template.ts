@@ -1,13 +1,12 @@
-import {
-  Environment,
-  Interpreter,
-  parse,
-  type Program,
-  tokenize,
-  type Value,
-} from '@huggingface/jinja';
 import * as z from 'zod/mini';
 import { EngineError } from '../errors.ts';
+import { expectText } from './jinja/arguments.ts';
+import { evaluate } from './jinja/evaluate.ts';
+import { globals } from './jinja/globals.ts';
+import { strftime } from './jinja/strftime.ts';
+import { type Node, parseTemplate } from './jinja/syntax.ts';
+import { Callable, fromJs } from './jinja/values.ts';
+import { str } from './jinja/print.ts';
 
 /** One turn of a conversation; templates may read other fields too, such as tool calls. */
 export interface Message {
@@ -40,15 +39,13 @@ export interface ChatTemplate {
 }
 
 /**
- * What a template may do before it is stopped: it came with a model, from anywhere, and loops, macros and
- * sums of texts could go on for ever.
+ * What a template may do before it is stopped: it came with a model, from anywhere, and loops and macros could go on for
+ * ever. Texts and lists have limits of their own.
  */
 const limits = {
   /** Statements and expressions, those of loops each time; a message takes some dozens. */
   evaluations: 200_000,
   evaluationsPerMessage: 2000,
-  /** Characters of one text. */
-  characters: 2 ** 24,
   /** Numbers of one `range`. */
   range: 10_000,
 };
@@ -103,24 +100,27 @@ export function createChatTemplate(
   tokens: Readonly<Record<string, string>>,
   where: string,
 ): ChatTemplate {
-  let program: Program | undefined;
-  const parsed = (): Program => parse(tokenize(source, { lstrip_blocks: true, trim_blocks: true }));
+  let program: Node | undefined;
   return {
     render(messages, { addGenerationPrompt = true, tools, variables = {}, now } = {}) {
       try {
-        const environment = new Environment();
-        const all = {
-          ...globals(now ?? new Date()),
+        const given = {
           ...tokens,
-          ...(tools && { tools }),
+          // transformers hands both over, whether they are given or not.
+          ...{ tools: tools ?? null, documents: null },
           ...variables,
           messages,
           add_generation_prompt: addGenerationPrompt,
         };
-        for (const [name, value] of Object.entries(all)) environment.set(name, value);
-        return String(
-          new LimitedInterpreter(environment, messages.length).run((program ??= parsed())).value,
-        );
+        const all = {
+          ...globals(limits.range),
+          ...ours(now ?? new Date()),
+          ...Object.fromEntries(
+            Object.entries(given).map(([name, value]) => [name, fromJs(value)]),
+          ),
+        };
+        const steps = limits.evaluations + messages.length * limits.evaluationsPerMessage;
+        return evaluate((program ??= parseTemplate(source)), all, steps);
       } catch (cause) {
         throw refusal(where, cause);
       }
@@ -141,62 +141,17 @@ function refusal(where: string, cause: unknown): EngineError {
       )
     : new EngineError(
         'NO_CHAT_TEMPLATE',
-        `${where}: its chat template cannot be used (${reason}); expected Jinja as chat templates have it; write the prompt out, with its special tokens`,
+        `${where}: its chat template cannot be used (${reason}); expected what Python's Jinja takes and is computed here as there; write the prompt out, with its special tokens`,
         { cause },
       );
 }
 
-class LimitedInterpreter extends Interpreter {
-  readonly #most: number;
-  #done = 0;
-
-  constructor(environment: Environment, messages: number) {
-    super(environment);
-    this.#most = limits.evaluations + messages * limits.evaluationsPerMessage;
-  }
-
-  override evaluate(statement: unknown, environment: Environment): Value {
-    if (++this.#done > this.#most) throw new Error(`it goes on after ${this.#most} steps`);
-    const result = super.evaluate(statement, environment);
-    if (typeof result.value === 'string' && result.value.length > limits.characters)
-      throw new Error(`it makes a text of more than ${limits.characters} characters`);
-    return result;
-  }
-}
-
-const globals = (now: Date): Record<string, unknown> => ({
-  ...{ true: true, True: true, false: false, False: false, none: null, None: null },
-  raise_exception: (reason: unknown): never => {
-    throw new Raised(String(reason));
-  },
-  range: (first: number, last?: number, step = 1): number[] => {
-    const [from, to] = last === undefined ? [0, first] : [first, last];
-    const count = Math.max(0, Math.ceil((to - from) / step));
-    if (!(count <= limits.range)) throw new Error(`range: more than ${limits.range} numbers`);
-    return Array.from({ length: count }, (_, i) => from + i * step);
-  },
-  strftime_now: (format: string): string =>
-    format.replace(/%([a-zA-Z%])/g, (all, letter: string) => {
-      const write = Object.hasOwn(timeFields, letter) ? timeFields[letter] : undefined;
-      return write ? write(now) : all;
-    }),
+/** Functions that transformers adds to Jinja's. */
+const ours = (now: Date): Readonly<Record<string, Callable>> => ({
+  raise_exception: new Callable('raise_exception', ({ positional: [reason = ''] }) => {
+    throw new Raised(str(reason));
+  }),
+  strftime_now: new Callable('strftime_now', ({ positional: [format = null] }) =>
+    strftime(expectText('strftime_now', format), now),
+  ),
 });
-
-const twoDigits = (n: number): string => String(n).padStart(2, '0');
-const named = (options: Intl.DateTimeFormatOptions) => (date: Date) =>
-  new Intl.DateTimeFormat('en-US', options).format(date);
-
-/** Python's names of the parts of a time. */
-const timeFields: Readonly<Record<string, (date: Date) => string>> = {
-  Y: (date) => String(date.getFullYear()),
-  m: (date) => twoDigits(date.getMonth() + 1),
-  d: (date) => twoDigits(date.getDate()),
-  H: (date) => twoDigits(date.getHours()),
-  M: (date) => twoDigits(date.getMinutes()),
-  S: (date) => twoDigits(date.getSeconds()),
-  b: named({ month: 'short' }),
-  B: named({ month: 'long' }),
-  a: named({ weekday: 'short' }),
-  A: named({ weekday: 'long' }),
-  '%': () => '%',
-};
