@@ -15,7 +15,7 @@ export function nearest(written: string, names: readonly string[]): string | und
 }
 
 /** Edits from one to the other (optimal string alignment). */
-function distance(a: string, b: string): number {
+export function distance(a: string, b: string): number {
   let [before, row]: number[][] = [[], Array.from({ length: b.length + 1 }, (_, j) => j)];
   for (let i = 1; i <= a.length; i++) {
     const next = [i];

@@ -1,3 +1,5 @@
+import { distance } from '../nearest.ts';
+
 /**
  * Known names that are like one of `names`, the likest first: at most half of the longer one's letters and digits differ, by edit
  * distance. Case and other characters do not count.
@@ -8,7 +10,7 @@ export function nearest(names: readonly string[], known: readonly string[]): str
   const shares = known.map((name) => {
     const other = plain(name);
     const far = asked.map(
-      (one) => editDistance(one, other) / Math.max(one.length, other.length, 1),
+      (one) => distance(one, other) / Math.max(one.length, other.length, 1),
     );
     return [name, Math.min(1, ...far)] as const;
   });
@@ -16,16 +18,4 @@ export function nearest(names: readonly string[], known: readonly string[]): str
     .filter(([, share]) => share <= 0.5)
     .sort(([, a], [, b]) => a - b)
     .map(([name]) => name);
-}
-
-/** Fewest letters to put in, leave out or replace, from one text to the other. */
-function editDistance(from: string, to: string): number {
-  let row = Array.from({ length: to.length + 1 }, (_, i) => i);
-  for (let i = 0; i < from.length; i++) {
-    const next = [i + 1];
-    for (let j = 0; j < to.length; j++)
-      next.push(Math.min(next[j] + 1, row[j + 1] + 1, row[j] + Number(from[i] !== to[j])));
-    row = next;
-  }
-  return row[to.length];
 }
