@@ -81,6 +81,7 @@ TEMPLATES = r"""
 {% for k, v in deep.items() %}{{ k }}={{ v }};{% endfor %}
 {% for m in messages %}{{ loop.index }}{{ loop.first }}{{ loop.last }}{{ loop.revindex0 }}{{ loop.length }}{{ loop.previtem is defined }}{{ loop.nextitem is defined }}{{ loop.cycle('a', 'b') }};{% endfor %}
 {% for i in range(6) %}{% if i == 1 %}{% continue %}{% endif %}{% if i == 4 %}{% break %}{% endif %}{{ i }}{% endfor %}
+{% for i in [1, 2, 3] %}{{ i }}{% if i == 2 %}!{% break %}{% endif %}-{% endfor %}{% for i in [1, 2] %}{{ i }}{% continue %}x{% endfor %}
 {% for i in [] %}x{% else %}none{% endfor %}{% for i in [1] %}{% continue %}{% else %}skipped{% endfor %}{% for m in messages if m.role != 'user' %}{{ loop.index }}{{ m.role }}{% endfor %}
 {% for i in [1, 2, 3] %}{{ seen }}{% if i == 1 %}{% set seen = 'first' %}{% endif %}{{ seen }},{% endfor %}{{ seen }}
 {% set x = 1 %}{% for i in [1, 2] %}{{ x }}{% set x = 9 %}{{ x }}{% endfor %}{{ x }}

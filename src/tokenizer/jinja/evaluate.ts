@@ -36,6 +36,14 @@ class Scope {
   }
 }
 
+/** What was printed so far: a loop that is left keeps it. */
+class Printed {
+  text = '';
+  add(text: string): void {
+    this.text = limited(this.text + text);
+  }
+}
+
 class Break extends Error {}
 class Continue extends Error {}
 
@@ -57,7 +65,7 @@ const constants = new Map<string, Value>([
 ]);
 
 /** Globals of Jinja's that are not there: a template that asks for one would find it undefined. */
-const absent = ['lipsum', 'cycler', 'joiner', 'gettext', 'ngettext', '_', 'self', 'super'];
+const absent = ['lipsum', 'cycler', 'joiner', 'self'];
 
 class Evaluation {
   readonly #most: number;
@@ -72,26 +80,28 @@ class Evaluation {
   }
 
   block(nodes: readonly Node[], scope: Scope): string {
-    let text = '';
-    for (const node of nodes) text = limited(text + this.#statement(node, scope));
-    return text;
+    const printed = new Printed();
+    this.#print(nodes, scope, printed);
+    return printed.text;
   }
 
-  /** What a statement prints. */
-  #statement(node: Node, scope: Scope): string {
+  #print(nodes: readonly Node[], scope: Scope, into: Printed): void {
+    for (const node of nodes) this.#statement(node, scope, into);
+  }
+
+  #statement(node: Node, scope: Scope, into: Printed): void {
     this.#step();
     switch (node.type) {
       case 'Comment':
-        return '';
+        return;
       case 'If': {
         const { test, body, alternate } = node as unknown as Record<string, never>;
-        return this.block(truth(this.value(test, scope)) ? body : alternate, scope);
+        return this.#print(truth(this.value(test, scope)) ? body : alternate, scope, into);
       }
       case 'For':
-        return this.#loop(node, scope);
+        return this.#loop(node, scope, into);
       case 'Set':
-        this.#set(node, scope);
-        return '';
+        return this.#set(node, scope);
       case 'Macro':
         scope.names.set(
           (node.name as { value: string }).value,
@@ -102,23 +112,25 @@ class Evaluation {
             scope,
           ),
         );
-        return '';
+        return;
       case 'Break':
         throw new Break('break outside of a loop');
       case 'Continue':
         throw new Continue('continue outside of a loop');
       case 'CallStatement':
-        return str(this.#callBlock(node, scope));
+        return into.add(str(this.#callBlock(node, scope)));
       case 'FilterStatement':
-        return str(
-          this.#filtered(
-            this.block(node.body as Node[], new Scope(scope)),
-            node.filter as Node,
-            scope,
+        return into.add(
+          str(
+            this.#filtered(
+              this.block(node.body as Node[], new Scope(scope)),
+              node.filter as Node,
+              scope,
+            ),
           ),
         );
       default:
-        return str(this.value(node, scope));
+        return into.add(str(this.value(node, scope)));
     }
   }
 
@@ -148,7 +160,7 @@ class Evaluation {
     } else throw new Fault(`a ${target.type} is set`);
   }
 
-  #loop({ loopvar, iterable, body, defaultBlock }: Node, scope: Scope): string {
+  #loop({ loopvar, iterable, body, defaultBlock }: Node, scope: Scope, into: Printed): void {
     const chosen = iterable as Node;
     const [from, test] =
       chosen.type === 'SelectExpression'
@@ -161,14 +173,13 @@ class Evaluation {
     };
     const all = iterate(this.value(from, scope));
     const items = test ? all.filter((item) => truth(this.value(test, bound(item)))) : all;
-    let text = '';
     let went = false;
     const changed = changes();
     for (const [i, item] of items.entries()) {
       const own = bound(item);
       own.names.set('loop', loopOf(items, i, changed));
       try {
-        text = limited(text + this.block(body as Node[], own));
+        this.#print(body as Node[], own, into);
         // As Jinja has it: a turn that is left early does not keep `else` from coming.
         went = true;
       } catch (error) {
@@ -176,7 +187,7 @@ class Evaluation {
         if (!(error instanceof Continue)) throw error;
       }
     }
-    return went ? text : text + this.block(defaultBlock as Node[], new Scope(scope));
+    if (!went) this.#print(defaultBlock as Node[], new Scope(scope), into);
   }
 
   #macro(name: string, parameters: readonly Node[], body: readonly Node[], scope: Scope): Callable {
