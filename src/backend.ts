@@ -83,6 +83,7 @@ export interface Backend extends AsyncDisposable {
   time?(program: Program): Promise<RunTimes>;
 }
 
+/** What its kernels can be given. */
 export interface BackendLimits {
   /** Operands of one command that are there, at most; a kernel may have to bind each. `Infinity`: any number. */
   readonly operands: number;
@@ -101,11 +102,13 @@ export interface RunTimes {
   readonly commands: readonly number[];
 }
 
+/** What a backend runs on, for reports. */
 export interface BackendInfo {
   /** Threads that run kernels. */
   readonly threads: number;
   /** Instruction set in use, e.g. `avx512`. */
   readonly isa?: string;
+  /** Its name, where it is no CPU. */
   readonly device?: string;
   /** Why it is slower here than it could be, and what to do: for whoever opened it to read. */
   readonly note?: string;
@@ -117,9 +120,11 @@ export interface BackendInfo {
 
 /** A compiled recording. Release it when it will not run again. */
 export interface Program {
+  /** What it runs. */
   readonly recording: Recording;
   /** Memory that it keeps for its scratch tensors. */
   readonly scratchBytes: number;
+  /** Give its memory back. */
   release(): void;
 }
 
@@ -140,13 +145,17 @@ export interface BackendFactory {
   readonly optsOut?: readonly OptOut[];
 }
 
+/** One way to open a backend that conformance tests. */
 export interface BackendVariant {
   /** E.g. `avx512 threads 2`. */
   readonly name: string;
+  /** What `open` is given. */
   readonly options: BackendOptions;
 }
 
+/** A case of an op that a backend does not run. */
 export interface OptOut {
+  /** By its name. */
   readonly op: string;
   /** Absent: all cases of the op. */
   readonly case?: string;

@@ -65,7 +65,9 @@ export interface Layout {
  * only a cache that never evicts does it: others store those of all heads.
  */
 export interface Cache {
+  /** What it keeps of a text. */
   readonly policy: KVPolicy;
+  /** What lies where, by layer and KV head. */
   readonly layout: Layout;
   /** Bytes allocated so far: keys and values, what is known of them, inputs of those that are made later. */
   readonly residentBytes: number;
@@ -88,13 +90,19 @@ export interface Cache {
 
 /** Rotary frequencies [R/2], and the factor some scalings put on cosines and sines. */
 export interface Rotation {
+  /** f32 [R/2], radians a position. */
   readonly frequencies: Tensor;
+  /** Factor of cosines and sines. */
   readonly scale: number;
 }
 
+/** How one layer attends in one step. */
 export interface AttendOptions {
+  /** Turns queries and keys by position; undefined where positions come in otherwise. */
   readonly rotation: Rotation | undefined;
+  /** Heads to attend with; the others' outputs are not written. */
   readonly heads: Selection;
+  /** Factor of query · key, before the softmax. */
   readonly scale: number;
   /** Slopes of ALiBi, [H]: what a key's logit gains with each position that it is nearer. */
   readonly slopes?: Tensor | undefined;
@@ -125,6 +133,7 @@ export interface Source {
   make(g: Recorder, missing: Missing): { readonly k: Tensor; readonly v: Tensor };
 }
 
+/** What one step stores, evicts and attends to. */
 export interface CacheStep {
   /** Record the storing of k and v, both [T, G, D], of one layer. */
   store(layer: number, k: Tensor, v: Tensor, rotation: Rotation | undefined): void;

@@ -44,7 +44,9 @@ export interface KeepsWindows extends Named {
 export interface KeepsRanked extends Named {
   /** Its kind. */
   readonly keeps: 'ranked';
+  /** Tokens kept of a text, for all layers or for each. */
   readonly budget: Budgets;
+  /** What a token is worth. */
   readonly score: Score;
 }
 
@@ -55,6 +57,7 @@ export interface KeepsChosen extends Named {
   readonly positions: 'original';
   /** Tokens that are read: of the first and last pages, and of those between that the choice ranks highest. */
   readonly budget: Budgets;
+  /** How pages are ranked. */
   readonly choice: Choice;
 }
 
@@ -76,6 +79,7 @@ export type Score = AttentionScore | KeyScore;
 
 /** By the attention they receive, gathered where attention has it at hand: no matrix of all by all. */
 export interface AttentionScore {
+  /** What it is made of. */
   readonly by: 'attention';
   /** Whose attention: of the query heads that share the KV head, or of all heads of the layer. */
   readonly of: 'group' | 'layer';
@@ -94,6 +98,7 @@ export interface AttentionScore {
 
 /** By its key, or by nothing but chance: a number made once, when the token comes. No attention is gathered. */
 export interface KeyScore {
+  /** What it is made of. */
   readonly by: 'key';
   /**
    * Record the score [T, G] of keys k [T, G, D] as they come, before any rotation, at `positions` i32 [T] of the texts
@@ -102,6 +107,7 @@ export interface KeyScore {
   of(g: Recorder, rows: KeyRows): Tensor;
 }
 
+/** Keys that come in one step. */
 export interface KeyRows {
   /** [T, G, D] */
   readonly k: Tensor;
@@ -109,6 +115,7 @@ export interface KeyRows {
   readonly positions: Tensor;
   /** i32 [T] */
   readonly sequences: Tensor;
+  /** Of the model. */
   readonly layer: number;
 }
 
@@ -132,19 +139,25 @@ export interface Choice {
   score(g: Recorder, rows: PageRows & { readonly q: Tensor }): Tensor;
 }
 
+/** Pages of one layer, and the rows of a step that rank them. */
 export interface PageRows {
   /** f32 [B, G, P, columns] of this layer. */
   readonly pages: Tensor;
   /** i32 [T], both: the text of each row, and its token's slot, which is its position. */
   readonly sequences: Tensor;
+  /** i32 [T]: the slot of each row's token, which is its position. */
   readonly slots: Tensor;
+  /** Of the model. */
   readonly layer: number;
 }
 
 /** What a policy is asked to keep, in tokens. */
 export interface KVOptions {
+  /** First tokens. */
   readonly sinks?: number;
+  /** Tokens kept by what they are worth. */
   readonly heavy?: number;
+  /** Latest tokens. */
   readonly recent?: number;
   /** All of them together; below 1 a share of the context. */
   readonly budget?: number;
@@ -160,9 +173,11 @@ export interface KVSubject {
 
 /** A policy by its name: what it takes, and what it makes of it. */
 export interface PolicyKind {
+  /** What options and results call it. */
   readonly name: string;
   /** For people, in a table of policies: which tokens of a text stay in the cache. */
   readonly summary: string;
+  /** Options it uses; others are refused. */
   readonly takes: readonly (keyof KVOptions)[];
   /** Options not taken are absent, others are whole numbers. */
   create(options: KVOptions, subject: KVSubject): KVPolicy;

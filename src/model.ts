@@ -11,6 +11,7 @@ import type { Tensor } from './tensor.ts';
  * and hands keys and values to `step.cache`. C is the family's own configuration.
  */
 export interface Family<C = unknown> {
+  /** What results and errors call it. */
   readonly name: string;
   /** For people, in a table of families: which models, and what sets them apart. */
   readonly summary: string;
@@ -18,11 +19,13 @@ export interface Family<C = unknown> {
   readonly modelTypes: readonly string[];
   /** Check and translate a parsed config.json. Throws `BAD_CONFIG`. */
   config(json: unknown): C;
+  /** Sizes, and what sets the model apart. */
   describe(config: C): Description;
   /** Every weight by the name `forward` uses. */
   weights(config: C): Readonly<Record<string, WeightSpec>>;
   /** Values that follow from the configuration alone, e.g. rotary frequencies. */
   constants(config: C): Readonly<Record<string, Float32Array>>;
+  /** Record one step. */
   forward(g: Recorder, config: C, weights: Weights, step: Step): Forward;
 }
 
@@ -79,6 +82,7 @@ export const matrixOf = (name: string): Matrix | undefined =>
  * `matrix` weights are stored in the type the user chose; `vector`s (norms, biases) are f32.
  */
 export interface WeightSpec {
+  /** How it is stored. */
   readonly kind: 'matrix' | 'vector';
   /** As the engine stores it. */
   readonly shape: readonly number[];
@@ -125,12 +129,15 @@ export interface Step {
   readonly tokens: Tensor;
   /** i32 [T] */
   readonly positions: Tensor;
+  /** Stores keys and values and attends. */
   readonly cache: CacheStep;
+  /** Answers what to compute. */
   readonly sparsity: Selector;
   /** Rows whose logits are wanted: every row, or the last alone. */
   readonly logits: 'all' | 'last';
 }
 
+/** What a recorded step computes. */
 export interface Forward {
   /** [T, E] after the embedding, then after each block; the last one after the final norm. */
   readonly hidden: readonly Tensor[];

@@ -9,10 +9,13 @@ import type { DType, Role, Tensor } from './tensor.ts';
  * depend on one another may run side by side (program.ts).
  */
 export interface Op<O extends string = string, P extends string = string> {
+  /** What recordings and kernels call it. */
   readonly name: string;
+  /** In the order of kernels. */
   readonly operands: readonly O[];
   /** Operands that are written. Those also named in `updates` keep what they held. */
   readonly writes: readonly O[];
+  /** In the order of kernels. */
   readonly params: readonly P[];
 
   /**
@@ -28,7 +31,9 @@ export interface Op<O extends string = string, P extends string = string> {
   reference(t: Operands<O, HostTensor>, p: Params<P>): void;
 }
 
+/** Tensors by an op's names; those that may be absent are undefined. */
 export type Operands<O extends string, T> = { readonly [K in O]?: T | undefined };
+/** Numbers by an op's names. */
 export type Params<P extends string> = { readonly [K in P]: number };
 
 /**
@@ -37,17 +42,25 @@ export type Params<P extends string> = { readonly [K in P]: number };
  * `slots` i32 [T], at most so many.
  */
 export interface Read {
+  /** What the memory is for. */
   readonly role: Role;
+  /** Of one reading. */
   readonly bytes: number;
+  /** Absent: read once. */
   readonly select: Tensor | undefined;
+  /** Consecutive indices that share what is read. */
   readonly group?: number;
+  /** Absent: read once, whatever the cache holds. */
   readonly perSlot?: { readonly slots: Tensor; readonly most: number };
 }
 
 /** A tensor whose bytes lie in JavaScript's memory. `bytes` begins at a multiple of 4. */
 export interface HostTensor {
+  /** Type of its elements. */
   readonly dtype: DType;
+  /** Sizes of its axes, outermost first. */
   readonly shape: readonly number[];
+  /** Row-major. */
   readonly bytes: Uint8Array;
 }
 

@@ -7,6 +7,7 @@ import type { Tensor } from './tensor.ts';
  * its heads, where to put their thresholds, and how all of it came about.
  */
 export interface PredictorFile {
+  /** What it was trained for and on. */
   readonly provenance: Provenance;
   /** L entries. Block 0 has no predictor of heads: no earlier block could ask it. */
   readonly layers: readonly Readonly<Record<Site, SitePredictor | undefined>>[];
@@ -16,6 +17,7 @@ export interface PredictorFile {
 
 /** Types that matrices of neurons' predictors are trained for and served in. */
 export const predictorTypes = ['int8', 'int4', 'int2g128'] as const;
+/** A type that predictors of neurons may have. */
 export type PredictorType = (typeof predictorTypes)[number];
 
 /** What `train` makes unless asked otherwise, and what those of a shape are. */
@@ -25,25 +27,31 @@ export const usualType: PredictorType = 'int2g128';
 export const siteType = (type: PredictorType, site: Site): PredictorType =>
   site === 'heads' && type === 'int2g128' ? 'int4' : type;
 
+/** What a predictor was trained for and on. */
 export interface Provenance {
   /** sha256 of the checkpoint it was trained for. */
   readonly modelHash: string;
   /** `SCHEME:` and the sha256 of samples of it, which a start compares; absent from older files. */
   readonly modelSample?: string | undefined;
+  /** Of the model. */
   readonly family: string;
   /** sha256 of the calibration text's ids. */
   readonly textHash: string;
   /** Ids the predictors were fitted on, and those held out to calibrate and measure. */
   readonly tokens: number;
+  /** Ids that thresholds were calibrated on. */
   readonly heldOutTokens: number;
+  /** Of its start and order of examples. */
   readonly seed: number;
   /** Mean rank of the neurons' predictors, and each layer's. */
   readonly rank: number;
+  /** Of each layer's predictor of neurons. */
   readonly ranks: readonly number[];
   /** Of the neurons' matrices; of the heads' by `siteType`. */
   readonly type: PredictorType;
   /** Steps of each layer's fit, and examples a step. */
   readonly steps: number;
+  /** Examples of a step. */
   readonly batch: number;
 }
 
@@ -78,6 +86,7 @@ export interface CurvePoint {
   readonly kept: number;
 }
 
+/** Thresholds that were calibrated for one budget of loss. */
 export interface OperatingPoint {
   /** Loss budget this point was calibrated for: relative growth of perplexity. */
   readonly maxLoss: number;
@@ -93,13 +102,17 @@ export interface OperatingPoint {
 
 /** Share of neurons that some number of rows, of different texts, select together, L entries. */
 export interface Union {
+  /** Of different texts. */
   readonly rows: number;
+  /** L entries. */
   readonly neurons: readonly number[];
 }
 
 /** A predictor at one operating point, in a backend's memory. */
 export interface Predictor {
+  /** Of the file. */
   readonly layers: PredictorFile['layers'];
+  /** Of all its matrices. */
   readonly weightBytes: number;
   /** Undefined where none was trained. */
   net(site: Site, layer: number): LowRankNet | undefined;
@@ -107,14 +120,18 @@ export interface Predictor {
   threshold(site: Site, layer: number): number | undefined;
   /** Share that is expected to be selected: of neurons by `rows` rows together, of heads by each. */
   density(site: Site, layer: number, rows: number): number;
+  /** Give its memory back. */
   release(): void;
 }
 
+/** One predictor in a backend's memory: up · relu(down · x + downBias) + upBias. */
 export interface LowRankNet {
   /** [r, E] */
   readonly down: Tensor;
+  /** f32 [r] */
   readonly downBias: Tensor;
   /** [N, r] */
   readonly up: Tensor;
+  /** f32 [N] */
   readonly upBias: Tensor;
 }

@@ -4,8 +4,11 @@ import { baseOf, byteLength, type DType, type Tensor } from './tensor.ts';
 
 /** One recorded op: what to run on which tensors. */
 export interface Command {
+  /** What runs. */
   readonly op: Op;
+  /** On which tensors, by the op's names. */
   readonly operands: Operands<string, Tensor>;
+  /** With which numbers, by the op's names. */
   readonly params: Params<string>;
 }
 

@@ -2,6 +2,7 @@ import type { Tensor } from './tensor.ts';
 
 /** Where a model can leave something out whole: heads of attention, neurons of the MLP. */
 export const sites = ['heads', 'neurons'] as const;
+/** A place where a model can leave something out whole. */
 export type Site = (typeof sites)[number];
 
 /** The matrices of a block; `gateProj` in gated models alone. */
@@ -9,6 +10,7 @@ export const matrices = [
   ...(['qProj', 'kProj', 'vProj', 'oProj'] as const),
   ...(['gateProj', 'upProj', 'downProj'] as const),
 ];
+/** A matrix of a block, by the engine's name. */
 export type Matrix = (typeof matrices)[number];
 
 /**

@@ -32,6 +32,7 @@ export interface Sparsity {
   begin(g: Recorder, step: SparseStep): Selector;
 }
 
+/** The step whose recording a method begins. */
 export interface SparseStep {
   /** i32 [T]: the text of each row. */
   readonly sequences: Tensor;
@@ -53,7 +54,9 @@ export const pays = ({ limits }: Pick<SparseStep, 'limits'>, site: Site, share: 
 
 /** What a method may be built from. */
 export interface MethodContext {
+  /** Holds what the method keeps in memory. */
   readonly backend: Backend;
+  /** Sizes of the model. */
   readonly description: Description;
   /** Present where the method `needs` it. */
   readonly predictor: Predictor | undefined;
@@ -64,6 +67,7 @@ export interface MethodContext {
    * Undefined where nobody said: a predictor's thresholds decide, others keep all.
    */
   readonly count: (site: Site, layer: number, rows: number) => number | 'all' | undefined;
+  /** Of all that is left to chance. */
   readonly seed: number;
 }
 
@@ -88,6 +92,7 @@ export interface MethodContext {
  *     };
  */
 export interface Method {
+  /** What options and results call it. */
   readonly name: string;
   /** For people, in a table of methods: which heads and neurons are computed for a token. */
   readonly summary: string;
@@ -108,5 +113,6 @@ export interface Method {
    * turns out inactive, and a benchmark on random weights charges for all of it.
    */
   readonly choosesAhead?: true;
+  /** Make it for one model in memory. Throws `BAD_REQUEST`. */
   create(context: MethodContext): Sparsity;
 }

@@ -11,7 +11,9 @@ export type Role = 'weights' | 'predictor' | 'kv' | 'state' | 'scratch';
 
 /** Memory of one backend. Opaque here; each backend extends it. */
 export interface Storage {
+  /** Its size. */
   readonly bytes: number;
+  /** What it is for. */
   readonly role: Role;
 }
 
@@ -21,10 +23,15 @@ export interface Storage {
  * `storage` is undefined for scratch of a recording until the backend places it (program.ts).
  */
 export interface Tensor {
+  /** Type of its elements. */
   readonly dtype: DType;
+  /** Sizes of its axes, outermost first. */
   readonly shape: readonly number[];
+  /** What it is for. */
   readonly role: Role;
+  /** Where it lies. */
   readonly storage: Storage | undefined;
+  /** Of its first element in the storage. */
   readonly byteOffset: number;
 }
 
@@ -58,6 +65,7 @@ const formats = {
   int2g128: { bits: 2, group: 128, minima: false, low: 0, high: 3, zero: 1.5 },
 } as const satisfies Record<string, Format>;
 
+/** A type whose rows are codes in groups that share a scale. */
 export type QuantizedType = keyof typeof formats;
 
 export const quantizedTypes = Object.keys(formats) as readonly QuantizedType[];

@@ -115,7 +115,7 @@ const layers: Readonly<Record<string, Layer>> = {
   },
   core: {
     may: [
-      ...[...below, 'backends', 'engine', 'eval', 'kv', 'loaders', 'models', 'sparsity'],
+      ...[...below, 'backends', 'engine', 'eval', 'kv', 'loaders', 'models', 'ops', 'sparsity'],
       'tokenizer',
     ],
     rule: 'core is the public surface where there is no Node; test/core.test.ts walks what it reaches.',

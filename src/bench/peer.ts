@@ -5,12 +5,15 @@ import type { Model } from '../engine/step.ts';
  * threads, in the same rounds.
  */
 export interface Peer {
+  /** What options call it. */
   readonly name: string;
   /** Throws `BACKEND_UNAVAILABLE` where it is not installed or does not work here. */
   open(): Promise<OpenedPeer>;
 }
 
+/** Another engine that works here. */
 export interface OpenedPeer {
+  /** What results call it. */
   readonly name: string;
   /** Of the package and of what it wraps. */
   readonly version: string;
@@ -18,7 +21,9 @@ export interface OpenedPeer {
   prepare(model: Model, options: PeerOptions): Promise<PeerSession>;
 }
 
+/** What another engine is to make room for. */
 export interface PeerOptions {
+  /** CPU threads. */
   readonly threads: number;
   /** Tokens each sequence has room for. */
   readonly capacity: number;
@@ -28,11 +33,13 @@ export interface PeerOptions {
   readonly longest: number;
   /** Refuse a model whose weights take more. Default: no limit. */
   readonly memoryLimit?: number | undefined;
+  /** Ends what is under way. */
   readonly signal?: AbortSignal | undefined;
 }
 
 /** A model in the peer's memory, and sequences in its cache. */
 export interface PeerSession extends AsyncDisposable {
+  /** How it runs the model. */
   readonly description: PeerDescription;
   /** Add tokens to an empty or begun sequence, as prompts are: logits of the last one alone. */
   prefill(sequence: number, ids: Int32Array): Promise<void>;
@@ -42,6 +49,7 @@ export interface PeerSession extends AsyncDisposable {
   truncate(sequence: number, length: number): void;
 }
 
+/** How another engine runs a model. */
 export interface PeerDescription {
   /** Features of the processor that it uses. */
   readonly isa: string;

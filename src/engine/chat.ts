@@ -11,10 +11,13 @@ import { turnEnd } from './turn-end.ts';
 
 /** What a conversation needs of a model that is open; an `Engine` is one. */
 export interface TalkingModel extends OpenModel {
+  /** What it was read from. */
   readonly files: ModelFiles;
+  /** What caches keep. */
   readonly policy: KVPolicy;
   /** Tokens a text may have, and tokens the model sees at once. */
   readonly context: number;
+  /** Tokens the model sees at once. */
   readonly span: number;
 }
 

@@ -17,12 +17,17 @@ export type Prompt = string | ArrayLike<number>;
 export interface OpenModel {
   /** What results call it. */
   readonly model: string;
+  /** What runs it. */
   readonly backend: Pick<Backend, 'name'>;
+  /** Type of its weights in memory. */
   readonly checkpoint: { readonly dtype: string };
+  /** Its sizes. */
   readonly description: Description;
   /** How its texts are generated where nothing else is asked for. */
   readonly defaults: GenerationDefaults;
+  /** It took to open. */
   readonly loadSeconds: number;
+  /** Whether texts can be given; else ids alone. */
   readonly hasTokenizer: boolean;
   /** Throws `NO_TOKENIZER`. */
   readonly tokenizer: Tokenizer;

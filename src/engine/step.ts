@@ -11,11 +11,15 @@ import { type StepTimes, stepTimes } from './step-times.ts';
 
 /** A checkpoint in a backend's memory, ready to record steps. */
 export interface Model {
+  /** How it computes. */
   readonly family: Family;
+  /** What `family.config` made of config.json. */
   readonly config: unknown;
   /** Round activations to int8 before products with quantized weights. Default false. */
   readonly roundsActivations?: boolean;
+  /** Its sizes. */
   readonly description: Description;
+  /** Its weights and constants, by the engine's names. */
   readonly weights: Weights;
 }
 

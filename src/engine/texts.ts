@@ -153,6 +153,8 @@ export class Texts implements Disposable {
   /**
    * Add tokens to one text by dense prefill, as many at a time as one run takes, at most `rows`; `read` each run
    * of ids from `start` on. Steps of other texts run between.
+   *
+   * @internal
    */
   async inChunks(
     sequence: number,
@@ -194,6 +196,8 @@ export class Texts implements Disposable {
   /**
    * Run a step of these rows by itself, and `read` what it computed before another step runs. Steps that are
    * alike in method, options and number of rows are recorded once; `expected` is what the measure compares with.
+   *
+   * @internal
    */
   async extend<T>(rows: Rows, ask: Ask, read: (step: StepProgram) => Promise<T>): Promise<T> {
     const texts = [...new Set(rows.sequences)];

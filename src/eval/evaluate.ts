@@ -6,7 +6,7 @@ import { readItems } from './items.ts';
 import { expectAsked } from './asked.ts';
 import type { NoOptions, TaskOptions, ValuesOf } from './options.ts';
 import { runOf, type Tested } from './run.ts';
-import type { Any, CurvePoint, Task, TaskResult, TaskRun } from './task.ts';
+import type { AnyItem, CurvePoint, Task, TaskResult, TaskRun } from './task.ts';
 import { findTask, type KnownOptions } from './tasks/index.ts';
 
 /** What to score, under which method and policy, and who hears how far it is. */
@@ -70,7 +70,7 @@ export interface EvaluateResult {
  */
 export async function evaluate<O extends TaskOptions = NoOptions>(
   engine: Engine,
-  tasks: readonly (string | Task<Any, O>)[],
+  tasks: readonly (string | Task<AnyItem, O>)[],
   options: EvaluateOptions & NoInfer<ValuesOf<O>> = {},
 ): Promise<EvaluateResult> {
   const chosen = tasks.map((task): Task => (typeof task === 'string' ? findTask(task) : task));

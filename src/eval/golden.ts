@@ -20,6 +20,7 @@ export interface Golden {
   readonly kv?: KvGolden;
 }
 
+/** Reference outputs of one run of ids. */
 export interface GoldenTensors {
   /** i32 [T] */
   readonly ids: HostTensor;
@@ -46,6 +47,7 @@ export interface MaskedTensors {
 
 /** What a bundled model is compared on. */
 export interface GoldenTexts {
+  /** Texts, and their perplexity in windows. */
   readonly perplexities: readonly {
     readonly name: string;
     readonly text: string;
@@ -53,6 +55,7 @@ export interface GoldenTexts {
     readonly stride: number;
     readonly perplexity: number;
   }[];
+  /** Prompts, and the ids that follow each greedily. */
   readonly greedy: readonly {
     readonly prompt: string;
     readonly promptIds: readonly number[];

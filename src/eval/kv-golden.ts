@@ -12,14 +12,19 @@ import { compare, type Difference, openTensors } from './outputs.ts';
 
 /** What a text is to come to under KV policies, by case: token by token from an empty cache. */
 export interface KvGolden {
+  /** Of the file of tensors. */
   readonly path: string;
   /** i32 [T] */
   readonly ids: HostTensor;
+  /** Policies that were run. */
   readonly cases: readonly KvCase[];
 }
 
+/** One policy over one text, and what a reference of it gave. */
 export interface KvCase {
+  /** Of the case. */
   readonly name: string;
+  /** What the cache keeps, in tokens. */
   readonly policy: z.infer<typeof policySchema>;
   /** f32 [T, V]: after each token. */
   readonly logits: HostTensor;
@@ -29,6 +34,7 @@ export interface KvCase {
 
 /** How a case came out; `keptEqual`: every layer and KV head keeps exactly the tokens it should. */
 export interface KvComparison extends Difference {
+  /** Every layer and KV head keeps exactly the tokens it should. */
   readonly keptEqual: boolean;
 }
 

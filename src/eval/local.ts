@@ -9,7 +9,7 @@ import {
   type EvaluateResult,
 } from './evaluate.ts';
 import type { NoOptions, TaskOptions, ValuesOf } from './options.ts';
-import type { Any, Task } from './task.ts';
+import type { AnyItem, Task } from './task.ts';
 import type { KnownOptions } from './tasks/index.ts';
 
 /** What to score, from this machine's files too. */
@@ -49,7 +49,7 @@ export async function readInputs({
  */
 export async function evaluate<O extends TaskOptions = NoOptions>(
   engine: Engine,
-  tasks: readonly (string | Task<Any, O>)[],
+  tasks: readonly (string | Task<AnyItem, O>)[],
   options: EvaluateOptions & NoInfer<ValuesOf<O>> = {},
 ): Promise<EvaluateResult> {
   const { text, files, data, ...others }: EvaluateOptions = options;

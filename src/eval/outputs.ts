@@ -5,7 +5,9 @@ import type { DType } from '../tensor.ts';
 
 /** The largest error of some outputs, and the range of their reference: largest minus smallest. */
 export interface Difference {
+  /** The largest absolute error. */
   readonly maxError: number;
+  /** Largest minus smallest of what was expected. */
   readonly range: number;
 }
 

@@ -9,7 +9,7 @@ import type { NoOptions, TaskOptions, ValuesOf } from './options.ts';
 
 /** Of a list of tasks: their items and options may be any. */
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- a task takes its own items alone, and is given them
-export type Any = any;
+export type AnyItem = any;
 
 /**
  * One evaluation: what is run, and how it is scored. It scores a text, or the items of a file; its options are
@@ -28,7 +28,7 @@ export type Any = any;
  *       },
  *     });
  */
-export interface Task<Item = Any, O extends TaskOptions = Any> {
+export interface Task<Item = AnyItem, O extends TaskOptions = AnyItem> {
   /** As lm-evaluation-harness calls it, where that has the same. */
   readonly name: string;
   /** For people, in a table of tasks: what is measured. */

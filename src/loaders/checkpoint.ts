@@ -41,17 +41,21 @@ export interface LoadOptions {
 
 /** A model ready to run. Release it when no program that uses it will run again. */
 export interface Checkpoint {
+  /** How it computes. */
   readonly family: Family;
   /** What `family.config` made of config.json. */
   readonly config: unknown;
+  /** Its sizes. */
   readonly description: Description;
   /** How its texts are generated where nothing else is asked for. */
   readonly defaults: GenerationDefaults;
+  /** Its weights and constants, by the engine's names. */
   readonly weights: Weights;
   /** In memory, all together. */
   readonly weightBytes: number;
   /** Type of matrices in memory; where they are mixed, that of most. */
   readonly dtype: WeightType;
+  /** Give its memory back. */
   release(): void;
 }
 

@@ -20,6 +20,7 @@ const table = {
   silu: { f: (x) => x / (1 + Math.exp(-x)) },
 } as const satisfies Record<string, Row>;
 
+/** By name, what an MLP applies to its neurons; `none` hands them on. */
 export type Activation = keyof typeof table;
 
 /** Their names; a `linear` has one as a parameter, by its place here. */

@@ -37,6 +37,7 @@ export const storeOp: Op<'x' | 'sequences' | 'slots' | 'cache', 'sinks'> = {
 
 /** Types that keys and values may have in memory. */
 export const cacheTypes = ['f32', 'f16', 'int8'] as const;
+/** A type that keys and values may have in the cache. */
 export type CacheType = (typeof cacheTypes)[number];
 
 /** The slot of S that `slot` comes to where those from `sinks` on are a ring. */

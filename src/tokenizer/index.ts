@@ -8,7 +8,9 @@ import { sentencePieceJson } from './sentencepiece-model.ts';
 import { createTokenizer, type Tokenizer } from './tokenizer.ts';
 
 export type { ChatTemplate, Message, RenderOptions } from './chat-template.ts';
-export type { TextStream, Tokenizer } from './tokenizer.ts';
+export type { Folder, ModelFiles, Sha256, Source } from '../source.ts';
+export type { TokenizerFiles } from './gguf.ts';
+export type { DecodeStream, Tokenizer } from './tokenizer.ts';
 
 /**
  * The tokenizer of a checkpoint: a folder's tokenizer.json, the vocab.json and merges.txt that OPT and GPT-2

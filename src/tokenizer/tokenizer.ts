@@ -20,14 +20,14 @@ export interface Tokenizer {
   /** Another template, with this tokenizer's special tokens. */
   chatTemplate(source: string, where: string): ChatTemplate;
   /** Decode ids as they come. */
-  stream(options?: { special?: boolean }): TextStream;
+  stream(options?: { special?: boolean }): DecodeStream;
 }
 
 /**
  * Its texts, one after another, are what `decode` makes of all ids; none ends within a character. Where bytes break off,
  * those before them that were told stay: `decode` takes back the whole run that ids of bytes make.
  */
-export interface TextStream {
+export interface DecodeStream {
   /** The text that is certain since this id; often empty, when a character spans ids. */
   push(id: number): string;
   /** What is left when no id follows. */
@@ -75,7 +75,7 @@ export function createTokenizer(json: unknown, config: unknown, where: string): 
  * Decodes a window of ids that starts a little before the new ones, since what an id adds may depend
  * on its neighbours. A window that ends within a character ends in U+FFFD and is held back.
  */
-function streamOf(decode: (ids: readonly number[]) => string): TextStream {
+function streamOf(decode: (ids: readonly number[]) => string): DecodeStream {
   let window: number[] = [];
   /** Ids of the window whose text is out, and that text. */
   let told = 0;

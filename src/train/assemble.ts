@@ -109,8 +109,11 @@ export function nameOf(choice: Choice): string {
 
 /** What one predictor does on held-out tokens. */
 export interface SiteReport {
+  /** Share of what was needed that was selected. */
   readonly recall: number;
+  /** Share of what was selected that was needed. */
   readonly precision: number;
+  /** Share that was selected. */
   readonly density: number;
   /** Share of the contribution |a|·‖w‖ that is selected. */
   readonly kept: number;

@@ -1,6 +1,6 @@
 import { EngineError } from '../../errors.ts';
 import type { ValuesOf } from '../options.ts';
-import type { Any, Task } from '../task.ts';
+import type { AnyItem, Task } from '../task.ts';
 import { lambadaOpenai } from './lambada-openai.ts';
 import { perplexity } from './perplexity.ts';
 import { piqa } from './piqa.ts';
@@ -22,7 +22,7 @@ export function findTask(name: string): Task {
   throw new EngineError('BAD_REQUEST', `\`tasks\`: there is no task "${name}"; choose of ${known}`);
 }
 
-type Of<T> = T extends Task<Any, infer O> ? (keyof O extends never ? never : O) : never;
+type Of<T> = T extends Task<AnyItem, infer O> ? (keyof O extends never ? never : O) : never;
 
 /** Options of each task that has some. */
 type Listed = Of<(typeof tasks)[number]>;

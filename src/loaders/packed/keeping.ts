@@ -7,6 +7,7 @@ import { keptAs, type PackedMatrix, takesCodes } from './matrix.ts';
 
 /** How matrices of a packed checkpoint are kept in memory, those that are kept alike. */
 export interface Keeping {
+  /** Type of their rows in memory. */
   readonly dtype: WeightType;
   /** `codes`: those of the file; `values`: decoded; `rounded`: decoded and rounded anew. */
   readonly how: 'codes' | 'values' | 'rounded';
