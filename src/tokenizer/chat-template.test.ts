@@ -88,6 +88,10 @@ test('the configuration names it, by itself or among others', () => {
     { name: 'default', template: 'plain' },
   ];
   expect(read({ chat_template })).toBe('plain');
+  const both = readChatTemplate({ chat_template }, 'test')!;
+  expect(both.render(messages, { tools: [{}] })).toBe('tools');
+  expect(read({ chat_template: chat_template.slice(0, 1) })).toBe('tools');
+  expect(read({ chat_template: [] })).toBeUndefined();
   expect(read({ chat_template: 3 })).toBeUndefined();
   expect(read({})).toBeUndefined();
   expect(read(null)).toBeUndefined();

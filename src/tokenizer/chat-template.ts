@@ -65,10 +65,18 @@ const special = z.catch(
 const templates = z.catch(
   z.nullish(
     z.union([
-      z.string(),
+      z.pipe(
+        z.string(),
+        z.transform((template) => ({ usual: template, withTools: template })),
+      ),
       z.pipe(
         z.array(z.object({ name: z.string(), template: z.string() })),
-        z.transform((all) => (all.find(({ name }) => name === 'default') ?? all[0])?.template),
+        z.transform((all) => {
+          const of = (kind: string): string | undefined =>
+            all.find(({ name }) => name === kind)?.template;
+          const usual = of('default') ?? all[0]?.template;
+          return usual === undefined ? undefined : { usual, withTools: of('tool_use') ?? usual };
+        }),
       ),
     ]),
   ),
@@ -82,16 +90,21 @@ const settings = z.catch(
   {},
 );
 
-/** The template that a tokenizer_config.json names. */
+/** The template that a tokenizer_config.json names; of several, as transformers does, `tool_use` where tools are given. */
 export function readChatTemplate(config: unknown, where: string): ChatTemplate | undefined {
-  const { chat_template: source, ...fields } = settings.parse(config);
-  if (typeof source !== 'string') return undefined;
+  const { chat_template: sources, ...fields } = settings.parse(config);
+  if (!sources) return undefined;
   const names = ['bos_token', 'eos_token', 'pad_token', 'unk_token'] as const;
   const tokens = names.flatMap((name) => {
     const text = fields[name];
     return typeof text === 'string' ? [[name, text] as const] : [];
   });
-  return createChatTemplate(source, Object.fromEntries(tokens), where);
+  const make = (source: string): ChatTemplate =>
+    createChatTemplate(source, Object.fromEntries(tokens), where);
+  const [usual, withTools] = [make(sources.usual), make(sources.withTools)];
+  return {
+    render: (messages, options) => (options?.tools ? withTools : usual).render(messages, options),
+  };
 }
 
 /** Make a template of its source and the special tokens it may name, e.g. `bos_token`. */
