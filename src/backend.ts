@@ -129,9 +129,9 @@ export interface Program {
 }
 
 /** How to open a backend, and why it might not open. */
-export interface BackendFactory {
+export interface BackendFactory<N extends string = string> {
   /** What options call it. */
-  readonly name: string;
+  readonly name: N;
   /** For people, in a table of backends: what it runs on, and what it is for. */
   readonly summary: string;
   /** Throws `BACKEND_UNAVAILABLE` with the reason; `BACKEND_OUTDATED` where what it has compiled is not this program's. */

@@ -108,15 +108,16 @@ export type {
 } from './backend.ts';
 export type { AttendOptions, Cache, CacheStep, Kept, Layout, Rotation, StepRows } from './cache.ts';
 export { reference } from './backends/reference/index.ts';
-export { policies } from './kv/index.ts';
+export { policies, type PolicyName } from './kv/index.ts';
 export { blobFolder } from './loaders/blob.ts';
 export { httpFolder, type HttpOptions } from './loaders/http.ts';
 export { memoryFolder } from './loaders/memory.ts';
 export { families } from './models/index.ts';
 export type { Folder, ModelFiles, Sha256, Source } from './source.ts';
-export { methods } from './sparsity/index.ts';
+export { type MethodName, methods } from './sparsity/index.ts';
 export type {
   ChatTemplate,
+  ContentPart,
   DecodeStream,
   Message,
   RenderOptions,

@@ -1,6 +1,6 @@
 // The public surface under Node, name by name: the core, and what needs files, networks and processors.
 export * from './core.ts';
-export { backends } from './backends/index.ts';
+export { type BackendName, backends } from './backends/index.ts';
 export { bench, type BenchRunOptions, type BenchTarget, type BenchWeights } from './bench/run.ts';
 export type { BenchOptions, BenchResult, BenchRun, Machine } from './bench/bench.ts';
 export type { AskedPolicy, CacheOptions, Filling } from './bench/caches.ts';

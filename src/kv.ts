@@ -172,9 +172,9 @@ export interface KVSubject {
 }
 
 /** A policy by its name: what it takes, and what it makes of it. */
-export interface PolicyKind {
+export interface PolicyKind<N extends string = string> {
   /** What options and results call it. */
-  readonly name: string;
+  readonly name: N;
   /** For people, in a table of policies: which tokens of a text stay in the cache. */
   readonly summary: string;
   /** Options it uses; others are refused. */

@@ -1,7 +1,19 @@
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import * as library from '../src/index.ts';
-import { bench, defineTask, Engine, evaluate, memoryFolder } from '../src/index.ts';
+import {
+  type BackendName,
+  backends,
+  bench,
+  defineTask,
+  Engine,
+  evaluate,
+  memoryFolder,
+  type MethodName,
+  methods,
+  policies,
+  type PolicyName,
+} from '../src/index.ts';
 
 const model = fileURLToPath(new URL('data/parity/llama-relu', import.meta.url));
 const prompt = [5, 17, 9];
@@ -42,6 +54,19 @@ test('the surface is what is listed here', () => {
     ],
     ...['readGolden', 'reference', 'tasks', 'train', 'verify'],
   ]);
+});
+
+test('names of the tables are types, so that an editor offers them', () => {
+  // @ts-expect-error -- in no table of policies
+  const policy: PolicyName = 'h3o';
+  // @ts-expect-error -- in no table of methods
+  const method: MethodName = 'sparse';
+  // @ts-expect-error -- in no table of backends
+  const backend: BackendName = 'gpu';
+  const names = [...policies, ...methods, ...backends].map(({ name }) => name);
+  expect(names.filter((name) => new Set<string>([policy, method, backend]).has(name))).toEqual([]);
+  const known: [PolicyName, MethodName, BackendName] = ['h2o-compacted', 'exact', 'reference'];
+  expect(names).toEqual(expect.arrayContaining(known));
 });
 
 test('pieces come one by one, and are the ids of the result', async () => {

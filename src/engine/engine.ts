@@ -1,6 +1,7 @@
 import type { Backend } from '../backend.ts';
 import { EngineError, expectWhole } from '../errors.ts';
 import type { KVPolicy } from '../kv.ts';
+import type { PolicyName } from '../kv/index.ts';
 import type { CacheType } from '../ops/attention.ts';
 import type { Checkpoint } from '../loaders/checkpoint.ts';
 import type { GenerationDefaults } from '../loaders/generation.ts';
@@ -9,6 +10,7 @@ import type { Description } from '../model.ts';
 import type { Predictor, PredictorFile } from '../predictor.ts';
 import type { Folder, ModelFiles } from '../source.ts';
 import type { Method, Sparsity } from '../sparsity.ts';
+import type { MethodName } from '../sparsity/index.ts';
 import type { Tokenizer } from '../tokenizer/index.ts';
 import { Batch } from './batch.ts';
 import { BreakEven } from './break-even.ts';
@@ -198,7 +200,7 @@ export class Engine implements AsyncDisposable {
    * ask alike share steps; one that is given itself is made anew. Throws `BAD_REQUEST` for options it does not
    * use or inputs of matrices that lie by outputs here, `NO_PREDICTOR`.
    */
-  method(name: string | Method, options: MethodOptions = {}): Sparsity {
+  method(name: MethodName | (string & {}) | Method, options: MethodOptions = {}): Sparsity {
     this.#expectOpen();
     const given = Object.entries(options).filter(([, value]) => value !== undefined);
     const key = JSON.stringify([name, given.sort()]);
@@ -217,7 +219,7 @@ export class Engine implements AsyncDisposable {
 
   /** What a cache may keep, for `session`, `batch` and `generate`. Throws `BAD_REQUEST`. */
   policyOf(
-    kv: string,
+    kv: PolicyName | (string & {}),
     options: Pick<KeepingOptions, 'sinks' | 'heavy' | 'recent' | 'kvBudget'> = {},
   ): KVPolicy {
     const asked = { ...options, kv, context: this.span };

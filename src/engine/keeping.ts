@@ -1,7 +1,7 @@
 import { EngineError, expectWhole } from '../errors.ts';
 import type { KVOptions, KVPolicy, PolicyKind } from '../kv.ts';
 import { createPolicy, expectOptions } from '../kv/parts/budget.ts';
-import { policies } from '../kv/index.ts';
+import { policies, type PolicyName } from '../kv/index.ts';
 import type { Description } from '../model.ts';
 import { type CacheType, cacheTypes } from '../ops/attention.ts';
 
@@ -10,7 +10,7 @@ export { cacheTypes };
 /** What a cache keeps of a text, and as what. */
 export interface KeepingOptions {
   /** KV policy. Default `full`. */
-  readonly kv?: string;
+  readonly kv?: PolicyName | (string & {});
   /** Tokens the policy keeps: the first, the most looked at, the last. Defaults are the policy's own. */
   readonly sinks?: number;
   /** Tokens that the policy keeps by their score. Default: what is left of the budget. */

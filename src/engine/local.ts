@@ -1,4 +1,4 @@
-import { backends } from '../backends/index.ts';
+import { type BackendName, backends } from '../backends/index.ts';
 import { locateModel } from '../hub/pull.ts';
 import { bundledModel } from '../loaders/bundled.ts';
 import { modelFiles, openFile } from '../loaders/fs.ts';
@@ -8,9 +8,14 @@ import { Engine as CoreEngine, type OpenOptions as CoreOptions } from './engine.
 import { inspect as inspectFiles, type Inspection } from './inspect.ts';
 
 /** How to open a model. */
-export interface OpenOptions extends Omit<CoreOptions, 'backends' | 'predictor' | 'tokenizer'> {
+export interface OpenOptions extends Omit<
+  CoreOptions,
+  'backend' | 'backends' | 'predictor' | 'tokenizer'
+> {
   /** What may run it, fastest first. Default: all of Node's. */
   readonly backends?: CoreOptions['backends'];
+  /** One of `backends` by name. Default `auto`: the first that works here. */
+  readonly backend?: 'auto' | BackendName | (string & {});
   /** How a model's tokenizer is read. Default: from its files, as its makers and llama.cpp read them. */
   readonly tokenizer?: NonNullable<CoreOptions['tokenizer']>;
   /**

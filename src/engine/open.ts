@@ -12,6 +12,7 @@ import type { Predictor, PredictorFile } from '../predictor.ts';
 import type { Folder, ModelFiles, Source } from '../source.ts';
 import type { Matrix } from '../selector.ts';
 import type { Method, Sparsity } from '../sparsity.ts';
+import type { MethodName } from '../sparsity/index.ts';
 import type { Tokenizer } from '../tokenizer/index.ts';
 import type { BreakEvenRule } from './break-even.ts';
 import { describeFields } from './defaults.ts';
@@ -33,7 +34,7 @@ export interface OpenOptions extends MethodOptions, KeepingOptions {
   /** What may run it, fastest first. */
   readonly backends: readonly BackendFactory[];
   /** One of `backends` by name. Default `auto`: the first that works here. */
-  readonly backend?: string;
+  readonly backend?: 'auto' | (string & {});
   /** CPU threads. Default: the physical cores this process may use. */
   readonly threads?: number;
   /** Force an instruction set of the native backend. */
@@ -49,7 +50,7 @@ export interface OpenOptions extends MethodOptions, KeepingOptions {
    * Sparsity method, by its name or itself. Default: `predictor` where a predictor file lies beside the
    * model, else `dense`.
    */
-  readonly sparsity?: string | Method;
+  readonly sparsity?: MethodName | (string & {}) | Method;
   /**
    * Matrices to lay out one row an input beside those that `sparsity` asks for, so that `method` can make
    * others that select inputs. Their quantized rows are rounded anew. Default: none.

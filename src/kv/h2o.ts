@@ -10,7 +10,11 @@ import { halves } from './parts/budget.ts';
  * otherwise; 0 is the paper). A prompt is read in chunks, each followed by an eviction, so that it never needs
  * more memory than the budget; the paper evicts once after it. A sum counts as if no head had been skipped.
  */
-const kind = (name: string, positions: KVPolicy['positions'], summary: string): PolicyKind => ({
+const kind = <N extends string>(
+  name: N,
+  positions: KVPolicy['positions'],
+  summary: string,
+): PolicyKind<N> => ({
   name,
   summary,
   takes: ['sinks', 'heavy', 'recent', 'budget'],

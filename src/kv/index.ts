@@ -8,8 +8,7 @@ import { streaming } from './streaming.ts';
 import { tova } from './tova.ts';
 import { window } from './window.ts';
 
-/** Every KV policy there is. */
-export const policies: readonly PolicyKind[] = [
+const table = [
   fullKind,
   window,
   streaming,
@@ -19,4 +18,10 @@ export const policies: readonly PolicyKind[] = [
   snapkv,
   quest,
   random,
-];
+] as const;
+
+/** Every KV policy there is. */
+export const policies: readonly PolicyKind[] = table;
+
+/** What `kv` calls the policies that come with the engine. */
+export type PolicyName = (typeof table)[number]['name'];

@@ -9,7 +9,7 @@ import { between, defaultBudget } from './parts/budget.ts';
  *
  * We depart from it where heads share keys: they share pages too, those that any of them wants.
  */
-export const quest: PolicyKind = {
+export const quest: PolicyKind<'quest'> = {
   name: 'quest',
   summary:
     'all; a step reads the first `sinks`, the last `recent`, and the pages between that its queries can gain most from, `kvBudget` tokens in all (Quest, arXiv 2406.10774)',

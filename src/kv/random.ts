@@ -6,7 +6,7 @@ import { defaultBudget, halves } from './parts/budget.ts';
  * Keeps the first tokens, the last, and between them tokens by chance, each KV head its own: the floor beside policies
  * that rank. A token's number is drawn when it comes, by its position, so that a text keeps the same tokens wherever it is read.
  */
-export const random: PolicyKind = {
+export const random: PolicyKind<'random'> = {
   name: 'random',
   summary: 'the first `sinks`, the last `recent`, and `heavy` between them by chance: the floor',
   takes: ['sinks', 'heavy', 'recent', 'budget'],

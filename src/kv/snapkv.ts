@@ -12,7 +12,7 @@ const observing = 32;
  * prompt is read in chunks that are each followed by it, and generation goes on with it whenever 32 tokens have
  * come, so that memory stays within the budget and 32.
  */
-export const snapkv: PolicyKind = {
+export const snapkv: PolicyKind<'snapkv'> = {
   name: 'snapkv',
   summary: 'what the last 32 queries look at, by neighbourhoods (SnapKV, arXiv 2404.14469)',
   takes: ['sinks', 'recent', 'budget'],

@@ -8,7 +8,7 @@ import { defaultBudget } from './parts/budget.ts';
  * The paper's code rotates all cached keys anew in every step. Here each is rotated once, and queries twice
  * (methods of `attention`): as rotary embedding knows differences alone, that is the same.
  */
-export const streaming: PolicyKind = {
+export const streaming: PolicyKind<'streaming'> = {
   name: 'streaming',
   summary:
     'the first `sinks` (4) and the last `recent` (StreamingLLM, arXiv 2309.17453); a text may go on past the context, but not with learned positions',

@@ -8,7 +8,7 @@ import { between, defaultBudget } from './parts/budget.ts';
  *
  * We depart from it in reading a prompt in chunks, each ranked by its last query.
  */
-export const tova: PolicyKind = {
+export const tova: PolicyKind<'tova'> = {
   name: 'tova',
   summary: 'what the latest query looks at (TOVA, arXiv 2401.06104)',
   takes: ['sinks', 'recent', 'budget'],

@@ -6,8 +6,7 @@ import { predictor } from './predictor.ts';
 import { random } from './random.ts';
 import { staticChoice } from './static.ts';
 
-/** Every method there is. */
-export const methods: readonly Method[] = [
+const table = [
   { name: 'dense', summary: 'all', needs: 'nothing', create: () => dense },
   {
     name: 'exact',
@@ -47,4 +46,10 @@ export const methods: readonly Method[] = [
     choosesAhead: true,
     create: staticChoice,
   },
-];
+] as const satisfies readonly Method[];
+
+/** Every method there is. */
+export const methods: readonly Method[] = table;
+
+/** What `sparsity` calls the methods that come with the engine. */
+export type MethodName = (typeof table)[number]['name'];

@@ -8,12 +8,19 @@ import { type Node, parseTemplate } from './jinja/syntax.ts';
 import { Callable, fromJs } from './jinja/values.ts';
 import { str } from './jinja/print.ts';
 
+/** A part of what is said, e.g. `{ type: 'text', text: 'Hello' }`; a template reads what fields it knows. */
+export interface ContentPart {
+  /** Its kind: `text`, `image`, or what a template knows. */
+  readonly type: string;
+  readonly [field: string]: unknown;
+}
+
 /** One turn of a conversation; templates may read other fields too, such as tool calls. */
 export interface Message {
   /** Who says it: `system`, `user`, `assistant`, or what a template knows. */
   readonly role: string;
-  /** What is said. */
-  readonly content: unknown;
+  /** What is said: a text, or parts where the template knows these; null where it is told by other fields. */
+  readonly content: string | readonly ContentPart[] | null;
   readonly [field: string]: unknown;
 }
 

@@ -7,7 +7,7 @@ import { ggufTokenizer, type TokenizerFiles } from './gguf.ts';
 import { sentencePieceJson } from './sentencepiece-model.ts';
 import { createTokenizer, type Tokenizer } from './tokenizer.ts';
 
-export type { ChatTemplate, Message, RenderOptions } from './chat-template.ts';
+export type { ChatTemplate, ContentPart, Message, RenderOptions } from './chat-template.ts';
 export type { Folder, ModelFiles, Sha256, Source } from '../source.ts';
 export type { TokenizerFiles } from './gguf.ts';
 export type { DecodeStream, Tokenizer } from './tokenizer.ts';

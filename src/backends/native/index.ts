@@ -203,7 +203,7 @@ export async function openNative(options: BackendOptions, folder?: string): Prom
   return Promise.resolve(new NativeBackend(addon, chooseIsa(addon, options.isa), threads));
 }
 
-export const native: BackendFactory & {
+export const native: BackendFactory<'native'> & {
   /** Instruction sets that `options.isa` may name here; none where no addon loads. Throws as `open` otherwise. */
   isas(): readonly string[];
 } = {

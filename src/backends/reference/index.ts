@@ -139,7 +139,7 @@ function hostView(
 }
 
 /** The backend that runs the ops' own loops: everywhere, slowly, and the definition of right. */
-export const reference: BackendFactory = {
+export const reference: BackendFactory<'reference'> = {
   name: 'reference',
   summary: 'plain TypeScript, everywhere: slow, and the definition of right',
   open: () => Promise.resolve(new ReferenceBackend()),
