@@ -18,6 +18,7 @@ const table = {
     f: (x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
   },
   silu: { f: (x) => x / (1 + Math.exp(-x)) },
+  relu2: { f: (x) => (x > 0 ? x * x : 0), makesZeros: true },
 } as const satisfies Record<string, Row>;
 
 /** By name, what an MLP applies to its neurons; `none` hands them on. */

@@ -49,7 +49,8 @@ static inline V gelu_tanh(V x) {
   ACTIVATION(relu, where_positive(x, x, zero())) \
   ACTIVATION(gelu, gelu(x))                    \
   ACTIVATION(geluTanh, gelu_tanh(x))           \
-  ACTIVATION(silu, gated(x, x))
+  ACTIVATION(silu, gated(x, x))                \
+  ACTIVATION(relu2, where_positive(x, mul(x, x), zero()))
 
 enum class Activation {
 #define DEJAVU_ACTIVATION(name, result) name,

@@ -25,6 +25,7 @@ const activationNames: Readonly<Record<string, Activation>> = {
   gelu_pytorch_tanh: 'geluTanh',
   silu: 'silu',
   swish: 'silu',
+  relu2: 'relu2',
 };
 
 export const activation = z.pipe(z.string(), z.transform((name, context) => {
