@@ -66,11 +66,13 @@ const usual: Partial<Description> = {
 const ours = { heads: 6, kvHeads: 6, headDim: 8, hiddenSize: 48, neurons: 144, context: 128 };
 const gated = { gated: true, activation: 'silu', kvHeads: 2 } as const;
 const described: Readonly<Record<string, Partial<Description>>> = {
+  arcee: { kvHeads: 2, activation: 'relu2' },
   bloom: { positions: 'alibi', neurons: 256, context: 2048, activation: 'geluTanh' },
   'bloom-post-norm': { positions: 'alibi', ...ours, neurons: 192, context: 2048, activation: 'geluTanh' },
   'falcon-40b': { kvHeads: 2, activation: 'gelu' },
   'falcon-7b': { kvHeads: 1, activation: 'gelu' },
   'falcon-one-norm': { ...ours, kvHeads: 3, activation: 'relu', endIds: [11] },
+  'falcon-relu': { activation: 'relu', kvHeads: 1 },
   'falcon-rw': { positions: 'alibi', activation: 'gelu' },
   'falcon-rw-fused': { positions: 'alibi', ...ours, activation: 'relu', endIds: [11] },
   'gpt-neox': { activation: 'gelu', endIds: [0] },
@@ -82,11 +84,13 @@ const described: Readonly<Record<string, Partial<Description>>> = {
   'llama-gqa-tied': gated,
   'llama-yarn': gated,
   'llama-relu': { ...gated, activation: 'relu' },
+  'llama-relu2': { ...gated, activation: 'relu2' },
   'llama3-rope': { ...gated, context: 512 },
   'mistral-window': gated,
   mpt: { positions: 'alibi', neurons: 256, activation: 'gelu', endIds: [] },
   'mpt-clip': { positions: 'alibi', ...ours, neurons: 192, activation: 'gelu', endIds: [] },
   'mpt-foundry': { positions: 'alibi', ...ours, neurons: 192, activation: 'gelu', endIds: [] },
+  nemotron: { kvHeads: 2, activation: 'relu2' },
   opt: { positions: 'learned', activation: 'relu' },
   'opt-350m': { positions: 'learned', activation: 'relu' },
   qwen2: { ...gated, endIds: [] },

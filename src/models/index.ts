@@ -1,5 +1,6 @@
 import { EngineError } from '../errors.ts';
 import type { Family } from '../model.ts';
+import { arcee } from './arcee.ts';
 import { bloom } from './bloom.ts';
 import { falcon } from './falcon.ts';
 import { gptNeoX } from './gpt-neox.ts';
@@ -8,12 +9,14 @@ import { llama } from './llama.ts';
 import { mistral } from './mistral.ts';
 import { mpt } from './mpt.ts';
 import { nearest } from './nearest.ts';
+import { nemotron } from './nemotron.ts';
 import { opt } from './opt.ts';
 import { qwen2 } from './qwen2.ts';
 import { qwen3 } from './qwen3.ts';
 
 /** Every model family there is. */
 export const families: readonly Family[] = [
+  arcee,
   bloom,
   falcon,
   gpt2,
@@ -21,6 +24,7 @@ export const families: readonly Family[] = [
   llama,
   mistral,
   mpt,
+  nemotron,
   opt,
   qwen2,
   qwen3,

@@ -34,14 +34,14 @@ describe('an unknown family', () => {
 
   it('is told with its architecture and those nearest', () => {
     expect(message({ model_type: 'qwen2_moe', architectures: ['Qwen2MoeForCausalLM'] })).toContain(
-      'model_type is "qwen2_moe" (Qwen2MoeForCausalLM), which no family here reads (nearest by name: qwen2, qwen3); expected bloom, ',
+      'model_type is "qwen2_moe" (Qwen2MoeForCausalLM), which no family here reads (nearest by name: qwen2, qwen3); expected arcee, ',
     );
     // Another name of what is known: the architecture says so.
     expect(message({ model_type: 'yi', architectures: ['LlamaForCausalLM'] })).toContain(
       '(nearest by name: llama)',
     );
     expect(message({ model_type: 'phi3', architectures: 7 })).toContain(
-      'model_type is "phi3", which no family here reads; expected bloom, ',
+      'model_type is "phi3", which no family here reads; expected arcee, ',
     );
   });
 });

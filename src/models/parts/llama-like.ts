@@ -44,6 +44,8 @@ interface Differences {
   readonly qkNorm: boolean;
   /** Keys a query sees, by layer; 0: all. */
   readonly windows: readonly number[];
+  /** Neurons are multiplied with a gate. Default true. */
+  readonly gated?: boolean;
 }
 
 export type LlamaLike = Fields &
@@ -87,7 +89,7 @@ export const llamaLike = (
     context: c.max_position_embeddings,
     positions: 'rotary',
     activation: c.hidden_act,
-    gated: true,
+    gated: c.gated ?? true,
     endIds: c.eos_token_id,
   }),
 
@@ -102,7 +104,7 @@ export const llamaLike = (
     list.norm('finalNorm', 'norm', E, false);
     for (let i = 0; i < c.num_hidden_layers; i++) {
       const block = `layers.${i}`;
-      const [attention, from, gated] = [`${block}.attention`, `${block}.self_attn`, `${block}.mlp`];
+      const [attention, from, inner] = [`${block}.attention`, `${block}.self_attn`, `${block}.mlp`];
       list.norm(`${block}.attentionNorm`, `${block}.input_layernorm`, E, false);
       list.norm(`${block}.mlpNorm`, `${block}.post_attention_layernorm`, E, false);
       list.inward(`${attention}.qProj`, `${from}.q_proj`, [queries, E], biases.qkv);
@@ -113,9 +115,10 @@ export const llamaLike = (
         list.norm(`${attention}.kNorm`, `${from}.k_norm`, D, false);
       }
       list.outward(`${attention}.oProj`, `${from}.o_proj`, [queries, E], biases.out);
-      list.inward(`${gated}.gateProj`, `${gated}.gate_proj`, [F, E], biases.mlp);
-      list.inward(`${gated}.upProj`, `${gated}.up_proj`, [F, E], biases.mlp);
-      list.outward(`${gated}.downProj`, `${gated}.down_proj`, [F, E], biases.mlp);
+      if (c.gated ?? true)
+        list.inward(`${inner}.gateProj`, `${inner}.gate_proj`, [F, E], biases.mlp);
+      list.inward(`${inner}.upProj`, `${inner}.up_proj`, [F, E], biases.mlp);
+      list.outward(`${inner}.downProj`, `${inner}.down_proj`, [F, E], biases.mlp);
     }
     return list.specs;
   },
@@ -147,7 +150,7 @@ export const llamaLike = (
         x: normed(`${block}.mlpNorm`, x),
         add: x,
         activation: c.hidden_act,
-        gated: true,
+        gated: c.gated ?? true,
       });
       hidden.push(x);
     }
