@@ -5,15 +5,15 @@ import { EngineError } from '../errors.ts';
 import type { KVOptions, KVPolicy } from '../kv.ts';
 import { Recorder } from '../program.ts';
 import { reshape, type Tensor } from '../tensor.ts';
-import { budgetOf, createPolicy, expectOptions } from './parts/budget.ts';
+import { budgetAt, budgetOf, createPolicy, expectOptions, tokensOf } from './parts/budget.ts';
 import { cacheBytes, createCache } from './cache.ts';
 import { policies } from './index.ts';
 
-const policyOf = (name: string, options: KVOptions, context = 64): KVPolicy =>
+const policyOf = (name: string, options: KVOptions, context = 64, layers = 1): KVPolicy =>
   createPolicy(
     policies.find((kind) => kind.name === name)!,
     options,
-    { context, layers: 1 },
+    { context, layers },
   );
 
 /**
@@ -117,13 +117,17 @@ describe('eight tokens by hand, the third of them looked at most', () => {
 it.each(policies.map((kind) => kind.name))(
   '%s: bytes are as planned, and hold its budget',
   async (name) => {
-    const policy = policyOf(name, {}, 2000);
+    const policy = policyOf(name, {}, 2000, 2);
     await using backend = await reference.open({});
     for (const type of ['f32', 'f16', 'int8'] as const) {
       const shape = { layers: 2, sequences: 3, kvHeads: 2, headDim: 64, capacity: 2000, type };
       using cache = createCache(backend, policy, shape);
       expect(cache.residentBytes).toBe(cacheBytes(policy, shape));
-      expect(cache.layout.slots[0]).toBeGreaterThanOrEqual(Math.min(2000, budgetOf(policy)));
+      for (const layer of [0, 1]) {
+        const wanted = Math.min(2000, tokensOf(budgetAt(policy, layer)));
+        const { slots, groups } = cache.layout;
+        expect(slots[groups[layer]]).toBeGreaterThanOrEqual(wanted);
+      }
       const whole = cacheBytes(policyOf('full', {}), shape);
       // What is chosen of stays, and what is known of pages beside it.
       const share = policy.keeps === 'chosen' ? 1 : Math.min(2000, budgetOf(policy)) / 2000;
