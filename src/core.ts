@@ -72,7 +72,7 @@ export type {
 } from './predictor.ts';
 export type { Command, Recorder, Recording } from './program.ts';
 export type { Candidates, InputChoice, Matrix, Selection, Selector, Site } from './selector.ts';
-export type { Limits, Method, MethodContext, SparseStep, Sparsity } from './sparsity.ts';
+export type { Limits, Method, MethodContext, Skip, SparseStep, Sparsity } from './sparsity.ts';
 export type { DType, QuantizedType, Role, Storage, Tensor } from './tensor.ts';
 export { type ErrorCode, EngineError, errorCodes } from './errors.ts';
 export { type Choices, choices, type Question } from './eval/choices.ts';

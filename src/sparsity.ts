@@ -2,7 +2,7 @@ import type { Backend } from './backend.ts';
 import type { Description } from './model.ts';
 import type { Predictor } from './predictor.ts';
 import type { Recorder } from './program.ts';
-import type { Matrix, Selector, Site } from './selector.ts';
+import { type Matrix, type Selector, type Site, sites } from './selector.ts';
 import type { Tensor } from './tensor.ts';
 
 /**
@@ -42,15 +42,20 @@ export interface SparseStep {
   readonly limits?: Limits | undefined;
 }
 
+/** What a method may leave out: units of a site, neurons after their activation, inputs of matrices. */
+export const skips = [...sites, 'carried', 'inputs'] as const;
+/** One of them. */
+export type Skip = (typeof skips)[number];
+
 /**
- * By site, the largest share of units at which choosing them still costs less than computing all. A
+ * The largest share of units, or of inputs, at which choosing them still costs less than computing all. A
  * method that expects to choose more answers 'all', and does without whatever it would choose by.
  */
-export type Limits = Readonly<Record<Site, number>>;
+export type Limits = Readonly<Record<Skip, number>>;
 
 /** Whether choosing costs less than computing all, where `share` is expected to be chosen. */
-export const pays = ({ limits }: Pick<SparseStep, 'limits'>, site: Site, share: number): boolean =>
-  !limits || share <= limits[site];
+export const pays = ({ limits }: Pick<SparseStep, 'limits'>, skip: Skip, share: number): boolean =>
+  !limits || share <= limits[skip];
 
 /** What a method may be built from. */
 export interface MethodContext {

@@ -11,7 +11,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { reference } from '../src/backends/reference/index.ts';
 import { Engine } from '../src/engine/local.ts';
 import type { Batch } from '../src/engine/batch.ts';
-import type { Limits, Sparsity } from '../src/sparsity.ts';
+import type { BreakEvenRule } from '../src/engine/break-even.ts';
+import type { Sparsity } from '../src/sparsity.ts';
 import { codeOf } from './support/code-of.ts';
 import { backendsThatOpen } from './support/opens.ts';
 import { randomPredictor } from './support/random-predictor.ts';
@@ -40,7 +41,7 @@ async function together(
   engine: Engine,
   method: Sparsity,
   all: readonly Int32Array[],
-  breakEven: 'off' | Limits = 'off',
+  breakEven: BreakEvenRule = 'off',
 ) {
   using batch = engine.batch({ sequences: all.length, method, breakEven });
   const places = await admit(batch, all);

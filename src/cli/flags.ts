@@ -213,7 +213,7 @@ export const quantizeFlags = {
 const breakEven: Parser<BreakEvenRule> = (given, where) => {
   if (given === 'measured' || given === 'off') return given;
   const limit = share()(given, where);
-  return { neurons: limit, heads: limit };
+  return { heads: limit, neurons: limit, carried: limit, inputs: limit };
 };
 
 /** A policy, and what it keeps where that is not `--kv-budget`: `h2o=20%`. */

@@ -1,7 +1,10 @@
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { selectTop } from '../ops/select.ts';
+import type { Candidates, Selection } from '../selector.ts';
 import { methods } from '../sparsity/index.ts';
-import type { Sparsity } from '../sparsity.ts';
+import { pays, type Sparsity } from '../sparsity.ts';
+import { reshape, slice } from '../tensor.ts';
 import { BreakEven, crossing, timeChoosing } from './break-even.ts';
 import { Engine } from './local.ts';
 
@@ -52,14 +55,54 @@ it('one row alone always chooses', async () => {
 
 it.each(['dense', 'exact', 'oracle'])('%s does not choose for speed', async (name) => {
   const breakEven = new BreakEven(engine.backend, engine.checkpoint);
-  expect(await breakEven.at(engine.method(name), 2)).toEqual({ heads: 1, neurons: 1 });
+  expect(await breakEven.at(engine.method(name), 2)).toEqual({
+    heads: 1,
+    neurons: 1,
+    carried: 1,
+    inputs: 1,
+  });
 });
 
 it.each(methods.map(({ name }) => name))('%s: counts the layers that choose', async (name) => {
   const choosing = await timeChoosing(engine.backend, engine.checkpoint, engine.method(name), 2, {
-    heads: -1,
-    neurons: 1,
+    ...{ heads: -1, neurons: 1, carried: 1, inputs: 1 },
   });
-  const chooses = methods.find((m) => m.name === name)!.needs !== 'nothing';
-  expect(choosing.layers).toBe(chooses ? engine.description.layers : 0);
+  expect(choosing.layers).toBe(engine.method(name).computesAll ? 0 : engine.description.layers);
+});
+
+describe.each(['carried', 'inputs'] as const)('what is %s', (skip) => {
+  /** Leaves out half where that pays, and says which limits it was told. */
+  const half = (told: (number | undefined)[]): Sparsity => ({
+    name: 'half',
+    begin(g, step) {
+      told.push(step.limits?.[skip]);
+      const choose = ({ values }: Candidates): Selection =>
+        pays(step, skip, 0.5)
+          ? selectTop(g, reshape(slice(values, 0, 1), [1, values.shape[1]]), values.shape[1] >> 1)
+          : 'all';
+      return {
+        select: () => 'all',
+        ...(skip === 'carried'
+          ? { carry: (_, neurons) => choose(neurons) }
+          : { inputs: { downProj: (_, x) => ({ select: choose(x) }) } }),
+      };
+    },
+  });
+
+  it('is measured, and computed whole where it does not pay', async () => {
+    const told: (number | undefined)[] = [];
+    const limits = await new BreakEven(engine.backend, engine.checkpoint).at(half(told), 4);
+    expect(limits).toMatchObject({ heads: 1, neurons: 1 });
+    expect(limits![skip]).toBeGreaterThanOrEqual(0);
+    expect(limits![skip]).toBeLessThanOrEqual(1);
+    expect(told).toContain(-1);
+    expect(told).toContain(1);
+    const layers = async (limit: number): Promise<number> => {
+      const asked = { ...{ heads: 1, neurons: 1, carried: 1, inputs: 1 }, [skip]: limit };
+      const { backend, checkpoint } = engine;
+      return (await timeChoosing(backend, checkpoint, half(told), 4, asked)).layers;
+    };
+    expect(await layers(0.4)).toBe(0);
+    expect(await layers(0.6)).toBe(engine.description.layers);
+  });
 });

@@ -3,9 +3,18 @@ import type { Cache } from '../cache.ts';
 import { cacheShape, createCache } from '../kv/cache.ts';
 import { full } from '../kv/full.ts';
 import { unmoved } from '../kv/parts/layout.ts';
+import { matrixName } from '../model.ts';
 import { type Command, Recorder } from '../program.ts';
-import { type Site, wrap } from '../selector.ts';
-import type { Limits, Sparsity } from '../sparsity.ts';
+import {
+  type Candidates,
+  type InputChoice,
+  type Matrix,
+  type Selection,
+  type Selector,
+  sites,
+  wrap,
+} from '../selector.ts';
+import { type Limits, type Skip, skips, type Sparsity } from '../sparsity.ts';
 import { carryAbove } from '../sparsity/parts/carry.ts';
 import { byteLength, type Tensor } from '../tensor.ts';
 import { uniform } from '../random.ts';
@@ -13,9 +22,9 @@ import { type Model } from './step.ts';
 
 /**
  * What steps of several rows compute in full because choosing would cost more than it saves: measured on
- * this machine; `off`, nothing; or where more than the given shares are expected to be chosen.
+ * this machine; `off`, nothing; or where more than the given shares are expected to be chosen, 1 where none is given.
  */
-export type BreakEvenRule = 'measured' | 'off' | Limits;
+export type BreakEvenRule = 'measured' | 'off' | Partial<Limits>;
 
 /** Shares that are tried, ascending. */
 const tried = [0.4, 0.7, 1];
@@ -32,7 +41,7 @@ const repeats = 4;
 /**
  * Where choosing pays, by method and number of rows.
  *
- * For each site, what follows a choice is timed on this model's own matrices: for all, and for a few
+ * For everything that a method may leave out, what follows a choice is timed on this model's own matrices: for all, and for a few
  * shares; the limit is the share at which it takes, with what choosing takes, as long as all. It is
  * measured once, before the first step of so many rows is recorded, and takes about as long as that step.
  * Steps of one row are not asked about: a method's loss was calibrated on them, and a text alone gets the
@@ -52,7 +61,8 @@ export class BreakEven {
 
   /** Undefined where the method always chooses. */
   async at(method: Sparsity, rows: number): Promise<Limits | undefined> {
-    if (this.#rule !== 'measured') return this.#rule === 'off' ? undefined : this.#rule;
+    if (this.#rule === 'off') return undefined;
+    if (this.#rule !== 'measured') return { ...ofAll(1), ...this.#rule };
     if (rows === 1) return undefined;
     const byRows = this.#known.get(method) ?? new Map<number, Promise<Limits>>();
     this.#known.set(method, byRows);
@@ -62,30 +72,28 @@ export class BreakEven {
   }
 
   async #measure(method: Sparsity, rows: number): Promise<Limits> {
-    const never = { heads: -1, neurons: -1 };
+    const never = ofAll(-1);
     const choosing = (limits: Limits): Promise<Choosing> =>
       timeChoosing(this.#backend, this.#model, method, rows, limits);
     // A method that chooses all the same has another reason than speed.
-    if ((await choosing(never)).layers) return { heads: 1, neurons: 1 };
-    const limit = async (site: Site): Promise<number> => {
-      const { seconds, layers } = await choosing({ ...never, [site]: 1 });
-      return layers ? this.#limit(method, rows, site, seconds / layers) : 1;
-    };
-    return { heads: await limit('heads'), neurons: await limit('neurons') };
+    if ((await choosing(never)).layers) return ofAll(1);
+    const limits: Record<Skip, number> = ofAll(1);
+    for (const skip of skips) {
+      const { seconds, layers } = await choosing({ ...never, [skip]: 1 });
+      if (layers) limits[skip] = await this.#limit(method, rows, skip, seconds / layers);
+    }
+    return limits;
   }
 
-  /** The break-even share of a site, where choosing takes so many seconds a layer. */
-  async #limit(method: Sparsity, rows: number, site: Site, choosing: number): Promise<number> {
+  /** The break-even share of what may be left out, where choosing it takes so many seconds a layer. */
+  async #limit(method: Sparsity, rows: number, skip: Skip, choosing: number): Promise<number> {
     const { description } = this.#model;
     const slots = Math.min(attended, description.context);
     const shape = { ...cacheShape(description, slots, rows), layers: 1 };
     using cache = createCache(this.#backend, full, shape);
     using inputs = new Inputs(this.#backend, rows, slots - 1);
-    const [choices, units] =
-      site === 'heads' ? [rows, description.heads] : [1, description.neurons];
-    const selections = tried.map((share) => inputs.selection(choices, units, share));
-    const segments = [undefined, ...selections].map((select) =>
-      this.#segments(method, inputs, cache, site, select),
+    const segments = [undefined, ...tried].map((share) =>
+      this.#segments(method, inputs, cache, skip, share),
     );
     const programs: Program[] = [];
     try {
@@ -102,15 +110,15 @@ export class BreakEven {
     }
   }
 
-  /** What the first layers record after the choice of a site, until the next choice. */
+  /** What the first layers record after what may be left out is chosen, until the next choice. */
   #segments(
     method: Sparsity,
     inputs: Inputs,
     cache: Cache,
-    site: Site,
-    select: Tensor | undefined,
+    skip: Skip,
+    share: number | undefined,
   ): { g: Recorder; layers: number } {
-    const { family, config, weights, roundsActivations = false } = this.#model;
+    const { family, config, weights, description, roundsActivations = false } = this.#model;
     const whole = new Recorder({ roundsActivations });
     const parts: Command[][] = [];
     let from: number | undefined;
@@ -118,16 +126,24 @@ export class BreakEven {
       if (from !== undefined) parts.push(whole.commands.slice(from));
       from = undefined;
     };
+    const choose = (at: Skip, units: number, rows = 1): Selection => {
+      end();
+      if (at !== skip) return 'all';
+      from = whole.commands.length;
+      return share === undefined ? 'all' : inputs.selection(rows, units, share);
+    };
+    const { heads, neurons } = description;
     const asked = method.begin(whole, inputs);
     const selector = wrap(asked, {
-      select(at) {
-        end();
-        if (at !== site) return 'all';
-        from = whole.commands.length;
-        return select ?? 'all';
-      },
+      select: (at) =>
+        at === 'heads' ? choose(at, heads, inputs.positions.shape[0]) : choose(at, neurons),
       // What is carried on is the same whatever was chosen: here, nothing.
-      carry: asked.carry && carryAbove(whole, Infinity),
+      carry:
+        asked.carry &&
+        (skip === 'carried' ? () => choose(skip, neurons) : carryAbove(whole, Infinity)),
+      inputs:
+        asked.inputs &&
+        ofMatrices(asked.inputs, ({ values }) => ({ select: choose('inputs', values.shape[1]) })),
     });
     const step = cache.begin(whole, unmoved(inputs));
     family.forward(whole, config, weights, {
@@ -153,33 +169,53 @@ export class BreakEven {
   }
 }
 
+/** The same limit of everything that may be left out. */
+const ofAll = (limit: number): Record<Skip, number> => ({
+  ...{ heads: limit, neurons: limit, carried: limit, inputs: limit },
+});
+
+/** The same answer for each matrix whose inputs a method chooses. */
+const ofMatrices = (
+  asked: NonNullable<Selector['inputs']>,
+  answer: (x: Candidates) => InputChoice,
+): NonNullable<Selector['inputs']> =>
+  Object.fromEntries(
+    Object.keys(asked).map((matrix) => [matrix, (_: number, x: Candidates) => answer(x)]),
+  );
+
 /** What one step's choices take alone, and how many layers choose. */
 export interface Choosing {
   readonly seconds: number;
   readonly layers: number;
 }
 
-/** Time what a method records to choose, at all layers and sites where it does, and nothing else. */
+/** Time what a method records to choose, wherever it does, and nothing else. */
 export async function timeChoosing(
   backend: Backend,
-  { description, roundsActivations = false }: Model,
+  { description, weights, roundsActivations = false }: Model,
   method: Sparsity,
   rows: number,
   limits?: Limits,
 ): Promise<Choosing> {
   using inputs = new Inputs(backend, rows);
-  const x = inputs.numbers(description.hiddenSize);
-  const truths = {
-    heads: inputs.numbers(description.heads),
-    neurons: inputs.numbers(description.neurons),
-  };
+  const { hiddenSize, heads, headDim, neurons } = description;
+  const x = inputs.numbers(hiddenSize);
+  const truths = { heads: inputs.numbers(heads), neurons: inputs.numbers(neurons) };
+  const widths: Partial<Record<Matrix, number>> = { oProj: heads * headDim, downProj: neurons };
   const g = new Recorder({ roundsActivations });
   const { sequences, positions } = inputs;
   const selector = method.begin(g, { sequences, positions, limits });
   let layers = 0;
   for (let layer = 0; layer < description.layers; layer++) {
-    const sites = ['heads', 'neurons'] as const;
+    const among = (matrix: Matrix): Candidates => ({
+      values: inputs.numbers(widths[matrix] ?? hiddenSize),
+      within: undefined,
+      norms: () => weights.rowNorms(matrixName(layer, matrix), 1),
+    });
     const chosen = sites.map((site) => selector.select(site, layer, x, () => truths[site]));
+    if (selector.carry) chosen.push(selector.carry(layer, among('downProj')));
+    for (const [matrix, choose] of Object.entries(selector.inputs ?? {}))
+      chosen.push(choose(layer, among(matrix as Matrix)).select);
     if (chosen.some((selection) => selection !== 'all')) layers++;
   }
   if (g.commands.length === 0) return { seconds: 0, layers };

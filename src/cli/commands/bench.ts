@@ -4,6 +4,7 @@ import { tokensLabel } from '../../plot/over-context.ts';
 import { bench as measure } from '../../bench/run.ts';
 import type { Spread } from '../../bench/spread.ts';
 import type { PeerRun } from '../../bench/peer-turns.ts';
+import { skips } from '../../sparsity.ts';
 import { command } from '../command.ts';
 import { draw } from '../draw.ts';
 import { benchFlags } from '../flags.ts';
@@ -141,12 +142,19 @@ function timesTable(runs: readonly BenchRun[], caches: boolean): string[] {
   ];
 }
 
+const skipped = {
+  ...{ heads: 'heads', neurons: 'neurons' },
+  ...{ carried: 'carried neurons', inputs: 'inputs' },
+};
+
 /** Where several texts together choose less than all. */
 function breakEven({ method, weights, batch, breakEven: limits }: BenchRun): string[] {
-  if (!limits || (limits.neurons === 1 && limits.heads === 1)) return [];
-  const [neurons, heads] = [percent(limits.neurons), percent(limits.heads)];
+  if (!limits || Object.values(limits).every((limit) => limit === 1)) return [];
+  const shares = skips
+    .filter((skip) => limits[skip] < 1)
+    .map((skip) => `${percent(limits[skip])} of the ${skipped[skip]}`);
   return [
-    `${method}, ${weights}, batch ${batch}: layers that expect more than ${neurons} of the neurons or ${heads} of the heads compute all\n`,
+    `${method}, ${weights}, batch ${batch}: layers that expect more than ${shares.join(' or ')} compute all\n`,
   ];
 }
 
