@@ -60,6 +60,19 @@ export interface Backend extends AsyncDisposable {
   ): Tensor | undefined;
 
   /**
+   * Fill a tensor that `allocate` just gave with a matrix of a file, read and converted on all threads: bit for
+   * bit the rows that `streamMatrix` (loaders/stream.ts) makes. Resolves with the `rowSquares` of its rows where they are
+   * wanted, with none otherwise; with undefined where it cannot (a type it does not know, a file that changed, a
+   * number that f16 cannot hold): rows are unfinished then, and whoever writes them the other way learns why. Absent:
+   * nothing can.
+   */
+  convert?(
+    tensor: Tensor,
+    matrix: FileMatrix,
+    squares: boolean,
+  ): Promise<Float64Array<ArrayBuffer> | undefined>;
+
+  /**
    * Copy bytes into a tensor, as many as it has; throws `INTERNAL` for another number. A view may begin at any
    * row, so at any even byte: what lies beside it stays.
    */
@@ -81,6 +94,22 @@ export interface Backend extends AsyncDisposable {
 
   /** Run, and tell where the time went. Absent: nothing is measured. */
   time?(program: Program): Promise<RunTimes>;
+}
+
+/** A matrix that lies in a file of this machine. */
+export interface FileMatrix {
+  /** Of the file. */
+  readonly path: string;
+  /** Where its bytes begin. */
+  readonly offset: number;
+  /** As safetensors or GGUF name it: `BF16`, `Q4_K`. */
+  readonly type: string;
+  /** Row-major, as it lies in the file: rows, columns. */
+  readonly shape: readonly [number, number];
+  /** Rows of the tensor are the file's columns. */
+  readonly turned: boolean;
+  /** The file's row, or column, for each row of the tensor. */
+  readonly places: Int32Array;
 }
 
 /** What its kernels can be given. */

@@ -102,6 +102,7 @@ export type {
   BackendLimits,
   BackendOptions,
   BackendVariant,
+  FileMatrix,
   OptOut,
   Program,
   RunTimes,

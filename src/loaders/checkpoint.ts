@@ -15,7 +15,7 @@ import { openCheckpoint } from './open.ts';
 import { describeKeeping, type Keeping, keepingOf } from './packed/keeping.ts';
 import { keptAs } from './packed/matrix.ts';
 import { chooseRowType, findRows, loadRows, readAbout, streamRows } from './quantized.ts';
-import { fileType, isTurned, plainTypes, readVector, streamMatrix } from './stream.ts';
+import { fileMatrix, fileType, isTurned, plainTypes, readVector, streamMatrix } from './stream.ts';
 import { expectFit, plannedBytes, StoredWeights } from './weights.ts';
 
 export interface LoadOptions {
@@ -196,7 +196,7 @@ async function load(
 ): Promise<void> {
   weights.add(name, spec, dtype);
   if (spec.kind === 'vector') weights.writeVector(name, await readVector(spec, entry));
-  else
+  else if (!(await weights.convert(name, fileMatrix(spec, entry))))
     await streamMatrix(spec, entry, dtype, (first, bytes) => weights.writeRows(name, first, bytes));
 }
 

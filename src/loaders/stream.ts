@@ -1,3 +1,4 @@
+import type { FileMatrix } from '../backend.ts';
 import type { WeightSpec } from '../model.ts';
 import { chunkBytes } from './weights.ts';
 import { convertRows, type FileType, takeColumns, type WeightType } from './convert.ts';
@@ -77,6 +78,22 @@ export async function streamMatrix(
   const chunkRows = Math.max(1, Math.floor(chunkBytes / fileRow));
   for (const { first, at, count } of runs(rows, place, chunkRows))
     take(first, convert(await source.read(offset + at * fileRow, count * fileRow)));
+}
+
+/**
+ * A matrix where it lies, for a backend that converts by itself; undefined where it is no file of this machine,
+ * or several tensors.
+ */
+export function fileMatrix(spec: WeightSpec, entry: Entry): FileMatrix | undefined {
+  const { type, offset, shape, source, packed } = entry;
+  const [rows = 0, columns = 0] = shape;
+  if (source.path === undefined || packed || shape.length !== 2) return undefined;
+  const place = placeOf(spec, entry);
+  return {
+    ...{ path: source.path, offset, type, shape: [rows, columns] },
+    turned: isTurned(spec, entry),
+    places: Int32Array.from({ length: spec.shape[0] }, (_, row) => place(row)),
+  };
 }
 
 /** Where the file has each of our rows (of its transpose, where that is what it stores). */

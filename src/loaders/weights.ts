@@ -1,4 +1,4 @@
-import type { Backend } from '../backend.ts';
+import type { Backend, FileMatrix } from '../backend.ts';
 import { EngineError } from '../errors.ts';
 import { rowReader } from '../rows.ts';
 import type { Weights, WeightSpec } from '../model.ts';
@@ -78,6 +78,15 @@ export class StoredWeights implements Weights {
     this.#tensors.set(name, tensor);
     if (squares) this.#squares.set(name, squares);
     return true;
+  }
+
+  /** Let the backend read and convert a matrix that was added; false where it cannot: nothing is known of its rows then. */
+  async convert(name: string, matrix: FileMatrix | undefined): Promise<boolean> {
+    const own = this.#squares.get(name);
+    if (!matrix || !this.#backend.convert) return false;
+    const squares = await this.#backend.convert(this.get(name), matrix, own !== undefined);
+    if (squares) own?.set(squares);
+    return squares !== undefined;
   }
 
   /** Write a whole vector. */

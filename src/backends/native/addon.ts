@@ -51,6 +51,19 @@ export interface Addon {
   buffer(memory: MemoryHandle): ArrayBuffer;
   /** Detaches the view, then frees the memory once no program points into it. */
   free(memory: MemoryHandle, buffer: ArrayBuffer): void;
+  /**
+   * Fill memory with a matrix of a file (backend.ts, `convert`). `numbers`: the memory's type by its number, the
+   * offset, rows and columns in the file, and 1 where it is turned.
+   */
+  convert(
+    device: DeviceHandle,
+    memory: MemoryHandle,
+    path: string,
+    type: string,
+    numbers: Float64Array,
+    places: Int32Array,
+    squares: boolean,
+  ): Promise<Float64Array<ArrayBuffer> | undefined>;
   /** `memory`: the pieces that the tape's operands name by number. */
   compile(device: DeviceHandle, tape: Float64Array, memory: readonly MemoryHandle[]): ProgramHandle;
   release(program: ProgramHandle): void;

@@ -3,6 +3,7 @@ import type {
   BackendFactory,
   BackendInfo,
   BackendOptions,
+  FileMatrix,
   Program,
   RunTimes,
 } from '../../backend.ts';
@@ -123,6 +124,17 @@ class NativeBackend implements Backend {
   free(tensor: Tensor): void {
     const { handle, buffer } = tensor.storage as NativeMemory;
     this.#addon.free(handle, buffer);
+  }
+
+  async convert(
+    tensor: Tensor,
+    { path, offset, type, shape, turned, places }: FileMatrix,
+    squares: boolean,
+  ): Promise<Float64Array<ArrayBuffer> | undefined> {
+    const { handle } = tensor.storage as NativeMemory;
+    const to = this.#vocabulary.types.findIndex(({ name }) => name === tensor.dtype);
+    const numbers = Float64Array.of(to, offset, ...shape, Number(turned));
+    return await this.#addon.convert(this.#device, handle, path, type, numbers, places, squares);
   }
 
   write(tensor: Tensor, source: ArrayBufferView): void {
