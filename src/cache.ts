@@ -118,13 +118,15 @@ export interface Missing {
   readonly ring: Tensor;
   /** u32 [1, 1 + G] and i32 [2 + G], as the op `backlog` gives them. */
   readonly chosen: Tensor;
+  /** Its second tensor. */
   readonly missing: Tensor;
 }
 
 /** How keys and values of one layer are made of what was kept. */
-export interface Source {
+export interface KeySource {
   /** [1, E]: what the projections of both read, as they read it. */
   readonly x: Tensor;
+  /** Turns keys by position; undefined where positions come in otherwise. */
   readonly rotation: Rotation | undefined;
   /**
    * Record k and v [P, G, D] of what is missing, un-rotated, in the rows of the ring; the rest of them is
@@ -142,7 +144,7 @@ export interface CacheStep {
    * In place of `store`: record the storing of keys and values of `heads` [1, 1 + G] alone, of this token
    * and of all that they miss. Absent: this step must store everything.
    */
-  readonly storeFor?: (layer: number, heads: Tensor, source: Source) => void;
+  readonly storeFor?: (layer: number, heads: Tensor, source: KeySource) => void;
 
   /**
    * After the step is recorded: what records, in a recording of its own, the storing of all that runs of

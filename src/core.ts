@@ -50,6 +50,7 @@ export type {
   KVPolicy,
   KVSubject,
   PageRows,
+  PolicyBase,
   PolicyKind,
   Score,
 } from './kv.ts';
@@ -68,6 +69,7 @@ export type {
   PredictorType,
   Provenance,
   SitePredictor,
+  ThresholdPoint,
   Union,
 } from './predictor.ts';
 export type { Command, Recorder, Recording } from './program.ts';
@@ -107,7 +109,17 @@ export type {
   Program,
   RunTimes,
 } from './backend.ts';
-export type { AttendOptions, Cache, CacheStep, Kept, Layout, Rotation, StepRows } from './cache.ts';
+export type {
+  AttendOptions,
+  Cache,
+  CacheStep,
+  Kept,
+  KeySource,
+  Layout,
+  Missing,
+  Rotation,
+  StepRows,
+} from './cache.ts';
 export { reference } from './backends/reference/index.ts';
 export { policies, type PolicyName } from './kv/index.ts';
 export { blobFolder } from './loaders/blob.ts';

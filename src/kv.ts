@@ -15,7 +15,8 @@ import type { Tensor } from './tensor.ts';
  */
 export type KVPolicy = KeepsAll | KeepsWindows | KeepsRanked | KeepsChosen;
 
-interface Named {
+/** What every policy says. */
+export interface PolicyBase {
   /** What options, results and errors call it. */
   readonly name: string;
   /**
@@ -26,14 +27,14 @@ interface Named {
 }
 
 /** Nothing is ever evicted, and everything is read. */
-export interface KeepsAll extends Named {
+export interface KeepsAll extends PolicyBase {
   /** Its kind. */
   readonly keeps: 'all';
   readonly positions: 'original';
 }
 
 /** The windows alone decide, before attention: the oldest token that is no sink goes. */
-export interface KeepsWindows extends Named {
+export interface KeepsWindows extends PolicyBase {
   /** Its kind. */
   readonly keeps: 'windows';
   /** `heavy` is 0, `recent` at least 1. */
@@ -41,7 +42,7 @@ export interface KeepsWindows extends Named {
 }
 
 /** A score decides what lies between the windows. */
-export interface KeepsRanked extends Named {
+export interface KeepsRanked extends PolicyBase {
   /** Its kind. */
   readonly keeps: 'ranked';
   /** Tokens kept of a text, for all layers or for each. */
@@ -51,7 +52,7 @@ export interface KeepsRanked extends Named {
 }
 
 /** Nothing is evicted; a decode step reads as many tokens as the budget has. */
-export interface KeepsChosen extends Named {
+export interface KeepsChosen extends PolicyBase {
   /** Its kind. */
   readonly keeps: 'chosen';
   readonly positions: 'original';

@@ -71,10 +71,12 @@ export interface SitePredictor {
   /** f32 [N]: mean contribution of each unit over the calibration text; `static` ranks by it. */
   readonly usage: Float32Array;
   /** What thresholds give on held-out tokens, ascending by threshold. */
-  readonly curve: readonly CurvePoint[];
+  readonly curve: readonly ThresholdPoint[];
 }
 
-export interface CurvePoint {
+/** What a predictor selects by one threshold. */
+export interface ThresholdPoint {
+  /** Scores above it are selected. */
   readonly threshold: number;
   /** Share of the truly active units that are selected. */
   readonly recall: number;

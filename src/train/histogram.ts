@@ -1,4 +1,4 @@
-import type { CurvePoint } from '../predictor.ts';
+import type { ThresholdPoint } from '../predictor.ts';
 
 /** Scores are logits; outside this range there is nothing to choose. */
 const lowest = -24;
@@ -60,7 +60,7 @@ export class Histogram {
   }
 
   /** A few dozen cuts, evenly spread over density, for the predictor file. */
-  curve(): CurvePoint[] {
+  curve(): ThresholdPoint[] {
     const cuts = this.cuts().filter(({ threshold }) => Number.isFinite(threshold));
     const wanted = Array.from({ length: 48 }, (_, i) => 0.004 * 250 ** ((47 - i) / 47));
     const picked = new Set(
@@ -90,7 +90,7 @@ export class Histogram {
   }
 }
 
-export interface Cut extends CurvePoint {
+export interface Cut extends ThresholdPoint {
   /** Share of the squared contributions that is not selected: what the loss grows with. */
   readonly missedSquares: number;
 }

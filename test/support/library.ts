@@ -25,8 +25,6 @@ export function* nodesOf(node: ts.Node): Generator<ts.Node> {
 export function program(files: readonly string[]): {
   readonly checker: ts.TypeChecker;
   readonly exported: ReadonlyMap<string, ts.Symbol>;
-  /** Names of classes that are exported as types alone: nobody constructs them. */
-  readonly typesOnly: ReadonlySet<string>;
 } {
   const config = ts.readConfigFile(`${root}tsconfig.json`, (path) => ts.sys.readFile(path));
   const { options } = ts.parseJsonConfigFileContent(config.config, ts.sys, root);
@@ -36,19 +34,15 @@ export function program(files: readonly string[]): {
   );
   const checker = whole.getTypeChecker();
   const exported = new Map<string, ts.Symbol>();
-  const typesOnly = new Set<string>();
   for (const file of files)
     for (const symbol of checker.getExportsOfModule(
       checker.getSymbolAtLocation(whole.getSourceFile(root + file)!)!,
     )) {
       const name = exported.has(symbol.name) ? `${file}: ${symbol.name}` : symbol.name;
-      const [declaration] = symbol.declarations ?? [];
-      if (ts.isExportSpecifier(declaration) && ts.isTypeOnlyExportDeclaration(declaration))
-        typesOnly.add(name);
       exported.set(
         name,
         symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol,
       );
     }
-  return { checker, exported, typesOnly };
+  return { checker, exported };
 }

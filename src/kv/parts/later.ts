@@ -1,5 +1,5 @@
 import type { Backend } from '../../backend.ts';
-import type { Rotation, Source, StepRows } from '../../cache.ts';
+import type { Rotation, KeySource, StepRows } from '../../cache.ts';
 import { backlog, backlogRows, recent } from '../../ops/backlog.ts';
 import { storeMissing } from '../../ops/missing.ts';
 import type { Recorder } from '../../program.ts';
@@ -37,7 +37,7 @@ export class LateKeys implements Disposable {
   }
 
   /** [B, P, E] of a layer, for inputs like x. */
-  ringOf(layer: number, { x }: Source): Tensor {
+  ringOf(layer: number, { x }: KeySource): Tensor {
     const { sequences, kvHeads } = this.#shape;
     const known = this.#inputs.get(layer);
     if (known) return known.ring;
@@ -57,7 +57,7 @@ export class LateKeys implements Disposable {
     g: Recorder,
     { sequences, positions, complete }: StepRows,
     fresh: boolean,
-  ): (layer: number, heads: Tensor | undefined, source: Source) => void {
+  ): (layer: number, heads: Tensor | undefined, source: KeySource) => void {
     const ringAngles = anglesOf(g, () => recent(g, positions));
     const turned = (rotation: Rotation | undefined): Tensor | undefined =>
       rotation && ringAngles(rotation);

@@ -1,4 +1,11 @@
-import type { AttendOptions, CacheStep, Layout, Rotation, Source, StepRows } from '../../cache.ts';
+import type {
+  AttendOptions,
+  CacheStep,
+  Layout,
+  Rotation,
+  KeySource,
+  StepRows,
+} from '../../cache.ts';
 import type { AttentionScore, Budget, KeepsChosen, KVPolicy } from '../../kv.ts';
 import { attention, store } from '../../ops/attention.ts';
 import { keepInput } from '../../ops/backlog.ts';
@@ -36,7 +43,7 @@ export class Step implements CacheStep {
   /** By group of layers: angles of rows' places in the cache. */
   readonly #placeAngles: readonly ((rotation: Rotation) => Tensor)[];
   /** Layers whose keys of heads that were not chosen are left for later. */
-  readonly #left = new Map<number, Source>();
+  readonly #left = new Map<number, KeySource>();
   readonly storeFor?: NonNullable<CacheStep['storeFor']>;
 
   constructor(g: Recorder, rows: StepRows, parts: CacheParts) {
