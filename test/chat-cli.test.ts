@@ -85,7 +85,7 @@ describe('chat', () => {
       'What then, \nand why?',
     ]);
     const replies = messages.filter(({ role }) => role === 'assistant');
-    expect(stdout).toBe(replies.map(({ content }) => `${String(content)}\n`).join(''));
+    expect(stdout).toBe(replies.map(({ content }) => `${content as string}\n`).join(''));
     expect(stderr).toMatch(/replies +2 of 12 tokens/);
     expect(stderr).not.toContain('\x1b');
   });

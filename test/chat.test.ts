@@ -283,3 +283,17 @@ test.skipIf(!existsSync(smol))(`a model made for it: ${smol}`, { timeout: 60_000
   expect(second.text).toBe('The capital of Italy is Rome.');
   expect(second.reusedTokens).toBe(first.promptIds.length + first.ids.length);
 });
+
+test('a system message may come in parts of text, and in no others', async () => {
+  await using engine = await Engine.open('books-6m', { sparsity: 'dense' });
+  const chat = engine.chat({ template: '{{ messages[0].content }}' });
+  const system = (content: Message['content']): Message[] => [{ role: 'system', content }];
+  chat.load(
+    system([
+      { type: 'text', text: 'Be ' },
+      { type: 'text', text: 'brief.' },
+    ]),
+  );
+  expect(chat.system).toBe('Be brief.');
+  expect(() => chat.load(system([{ type: 'image' }]))).toThrow(/a part of type "image"/);
+});

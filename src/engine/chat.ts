@@ -165,7 +165,7 @@ export class Chat implements Disposable {
     this.#expectIdle();
     const [first, ...others] = messages;
     const leads = first?.role === 'system';
-    this.#system = leads ? String(first.content) : undefined;
+    this.#system = leads ? textOf(first.content) : undefined;
     this.#messages = leads ? others : messages.slice();
     this.#dropped = 0;
   }
@@ -264,4 +264,17 @@ export class Chat implements Disposable {
     const text = this.#template.render([...this.#head(), ...messages]);
     return this.#model.tokenizer.encode(text, { special: false });
   }
+}
+
+/** What a system message says. Throws `BAD_REQUEST` where a part of it is no text. */
+function textOf(content: Message['content']): string {
+  if (typeof content === 'string') return content;
+  const texts = (content ?? []).map(({ type, text }) => {
+    if (type === 'text' && typeof text === 'string') return text;
+    throw new EngineError(
+      'BAD_REQUEST',
+      `chat: the system message has a part of type ${JSON.stringify(type)}, expected text; leave it out`,
+    );
+  });
+  return texts.join('');
 }
