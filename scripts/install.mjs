@@ -221,8 +221,13 @@ async function build(tools, isas) {
   const failed = objects.findIndex((object) => object instanceof Error);
   if (failed >= 0) throw Object.assign(objects[failed], { isa: units[failed].isa });
   const linked = `${binary}.${process.pid}`;
+  // Plainest first: of an inline function that several units have, the linker keeps the first copy, and every
+  // processor must be able to run it.
+  const best = Object.keys(isaFlags);
+  const plainness = ({ isa }) => (isa ? best.indexOf(isa) : best.length);
+  const order = [...units.keys()].sort((a, b) => plainness(units[b]) - plainness(units[a]));
   try {
-    await execute(tools.cxx, [...linkFlags, ...objects, '-o', linked]);
+    await execute(tools.cxx, [...linkFlags, ...order.map((i) => objects[i]), '-o', linked]);
     fs.renameSync(linked, binary);
   } finally {
     fs.rmSync(linked, { force: true });
